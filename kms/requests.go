@@ -1,0 +1,154 @@
+package kms
+
+import "time"
+
+// Limits that hold for every facade.
+const (
+	MaxPlaintext = 6144 // bytes that one Encrypt or Sign takes
+	MaxBinding   = 6144 // bytes of raw additional data
+	MaxDataKey   = 1024 // bytes of a data key
+)
+
+// CreateKeyRequest asks for a new key of the caller's app.
+type CreateKeyRequest struct {
+	Spec       Spec
+	Usages     Usages // zero: the spec's default
+	Origin     Origin
+	Exportable bool
+}
+
+// EncryptRequest asks to encrypt Plaintext under the key's current version.
+type EncryptRequest struct {
+	Key       KeyRef
+	Plaintext []byte // 1 to MaxPlaintext bytes
+	Binding   Binding
+	Layout    Layout
+	Padding   Padding // asymmetric keys of a spec with paddings must name one
+	Family    Family  // zero: any; a key of another is Misused
+}
+
+// Ciphertext is an encryption's result, with the key and version that made it.
+type Ciphertext struct {
+	Key  KeyRef
+	Data []byte
+}
+
+// DecryptRequest asks to open what Encrypt or GenerateDataKey sealed.
+type DecryptRequest struct {
+	Key     KeyRef // LayoutNative names its key itself; this must agree or be zero
+	Data    []byte
+	Binding Binding
+	Layout  Layout
+	Padding Padding // as in EncryptRequest
+	Family  Family  // as in EncryptRequest
+}
+
+// Plaintext is a decryption's result, with the key and version that opened it.
+type Plaintext struct {
+	Key  KeyRef
+	Data []byte
+}
+
+// DataKeyRequest asks for random bytes and their encryption under the key.
+type DataKeyRequest struct {
+	Key         KeyRef
+	Length      int // 1 to MaxDataKey bytes
+	Binding     Binding
+	Layout      Layout
+	NoPlaintext bool // leave the plaintext out of the result
+}
+
+// DataKey is a data key, in clear where it was asked for, and wrapped.
+type DataKey struct {
+	Key       KeyRef
+	Plaintext []byte // nil with NoPlaintext
+	Wrapped   []byte
+}
+
+// A SigningInput is what is signed: a message, or a digest of one.
+type SigningInput struct {
+	Message   []byte // 1 to MaxPlaintext bytes
+	Digest    Digest // zero: the spec's default
+	Prehashed bool   // Message is the digest itself; for SM2, of the signer's Z and the message
+	Padding   Padding
+
+	// EHSM reads the input of a spec with one digest as eHSM does: to sign, any
+	// digest means that one, and what is called a digest is a message.
+	EHSM bool
+}
+
+// SignRequest asks for a signature under the key's current version.
+type SignRequest struct {
+	Key   KeyRef
+	Input SigningInput
+}
+
+// Signature is a signature, with the key and version that made it.
+type Signature struct {
+	Key  KeyRef
+	Data []byte // ECDSA: ASN.1 DER
+}
+
+// VerifyRequest asks whether Signature is one of Input under the key.
+type VerifyRequest struct {
+	Key       KeyRef
+	Input     SigningInput
+	Signature []byte
+}
+
+// Verification says whether a signature is good. A bad one is not an error.
+type Verification struct {
+	Key   KeyRef
+	Valid bool
+}
+
+// PublicKey is the public half of an asymmetric key.
+type PublicKey struct {
+	Key  KeyRef
+	Spec Spec
+	DER  []byte // SubjectPublicKeyInfo
+}
+
+// ListKeysRequest pages through the caller's keys in order of their ids.
+type ListKeysRequest struct {
+	After KeyID // zero: from the start
+	Limit int   // zero: MaxKeysPage
+}
+
+// MaxKeysPage is the most keys that one page lists.
+const MaxKeysPage = 10_000
+
+// KeyPage is one page of keys; Next is zero on the last one.
+type KeyPage struct {
+	Keys []Key
+	Next KeyID
+}
+
+// Enrolment is a new app with its first credential.
+type Enrolment struct {
+	App        AppID
+	Credential CredentialID
+	APIKey     string // shown once
+}
+
+// Status is what a node tells anyone of itself and its domain.
+type Status struct {
+	Domain      string    `json:"domain"`
+	DomainID    DomainID  `json:"domain_id"`
+	Node        NodeID    `json:"node_id"`
+	Ready       bool      `json:"ready"`
+	Reason      string    `json:"reason,omitempty"` // why not ready
+	Secure      bool      `json:"secure"`           // false for good once simulated evidence was admitted
+	Attestation string    `json:"attestation"`
+	RestartMode string    `json:"restart_mode"`
+	Protected   bool      `json:"rollback_and_fork_protected"`
+	Time        string    `json:"time"` // "host" below three voters
+	DomainTime  time.Time `json:"domain_time"`
+	Feature     uint32    `json:"feature_level"`
+	Generation  uint32    `json:"generation"`
+	Index       uint64    `json:"applied_index"`
+	Apps        int       `json:"apps"`
+	Keys        int       `json:"keys"`
+	ReplayAge   string    `json:"replay_accepted_age"` // how old a v1 request may be
+	Warnings    []string  `json:"warnings,omitempty"`
+}
