@@ -1,0 +1,152 @@
+package core
+
+import (
+	"context"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// CreateKey makes a key of the caller's app. It is durable when CreateKey
+// returns. The errors are Invalid, Misused, Denied, Replayed and Unavailable.
+func (c *Caller) CreateKey(ctx context.Context, r kms.CreateKeyRequest) (kms.Key, error) {
+	row, ok := r.Spec.Capability()
+	if !ok {
+		return kms.Key{}, kms.Errorf(kms.Invalid, "unknown key spec").WithField("spec")
+	}
+	if r.Usages == 0 {
+		r.Usages = row.UsageSets[0]
+	}
+	if !row.Admits(r.Usages) {
+		return kms.Key{}, kms.Errorf(kms.Misused, "keys of spec %s cannot be for %s", row.Name, r.Usages).WithField("usages")
+	}
+	if !r.Origin.Valid() {
+		return kms.Key{}, kms.Errorf(kms.Invalid, "unknown origin").WithField("origin")
+	}
+	rec := &state.Key{App: c.app(), Spec: r.Spec, Origin: r.Origin, Exportable: r.Exportable, Usages: r.Usages}
+	res, err := c.change(ctx, func(cmd *command.Command) error {
+		if err := c.newKey(ctx, rec, row, cmd.GetTime()); err != nil {
+			return err
+		}
+		cmd.Op = &command.Command_PutKey{PutKey: &command.PutKey{Key: rec.Proto()}}
+		return nil
+	})
+	if err != nil {
+		return kms.Key{}, err
+	}
+	return res.Key.Info(), nil
+}
+
+// newKey gives rec an id, and material unless that is to be imported. A second
+// try under the same request finds it done: making an RSA key takes seconds.
+func (c *Caller) newKey(ctx context.Context, rec *state.Key, row *kms.Capability, now int64) error {
+	if rec.ID != (kms.KeyID{}) {
+		return nil
+	}
+	id := kms.KeyID(kms.NewUUID(random16()))
+	fresh := *rec
+	fresh.ID, fresh.Created, fresh.State = id, now, kms.PendingImport
+	if fresh.Origin == kms.Generated {
+		fresh.State = kms.Enabled
+		generate := func() error { return c.core.cfg.Keyring.Generate(&fresh, now) }
+		run := generate
+		if row.Slow {
+			run = func() error { return c.core.slow.generate(ctx, generate) }
+		}
+		if err := run(); err != nil {
+			return err
+		}
+	}
+	*rec = fresh
+	return nil
+}
+
+// SetKeyEnabled enables or disables a key. Once it returns nobody can use the
+// key in its former state. The errors are NotFound, Foreign, Disabled (the key
+// is in a state that has no such switch), Denied, Conflict and Unavailable.
+func (c *Caller) SetKeyEnabled(ctx context.Context, id kms.KeyID, enabled bool) error {
+	to := kms.KeyDisabled
+	if enabled {
+		to = kms.Enabled
+	}
+	_, err := c.change(ctx, func(cmd *command.Command) error {
+		rec, err := authz.OwnKey(c.view, c.app(), id)
+		if err != nil {
+			return err
+		}
+		if rec.State != kms.Enabled && rec.State != kms.KeyDisabled {
+			return kms.Errorf(kms.Disabled, "the key is %s", rec.State)
+		}
+		cmd.Op = &command.Command_SetKeyState{SetKeyState: &command.SetKeyState{
+			Key: id[:], Revision: rec.Revision, State: uint32(to)}}
+		return nil
+	})
+	return err
+}
+
+// DeleteKey destroys a key of the caller's app for good. An id that is unknown
+// or another app's is no error, and changes nothing.
+func (c *Caller) DeleteKey(ctx context.Context, id kms.KeyID) error {
+	res, err := c.change(ctx, func(cmd *command.Command) error {
+		rec, err := authz.OwnKey(c.view, c.app(), id)
+		if err != nil {
+			return err
+		}
+		cmd.Op = &command.Command_DeleteKey{DeleteKey: &command.DeleteKey{Key: id[:], Revision: rec.Revision}}
+		return nil
+	})
+	switch kms.KindOf(err) {
+	case kms.NotFound, kms.Foreign:
+		return nil
+	}
+	if err == nil && res.Key != nil {
+		c.core.cfg.Keyring.Forget(res.Key)
+	}
+	return err
+}
+
+// DeleteAllKeys destroys every key of the caller's app for good.
+func (c *Caller) DeleteAllKeys(ctx context.Context) error {
+	_, err := c.change(ctx, func(cmd *command.Command) error {
+		cmd.Op = &command.Command_DeleteAppKeys{DeleteAppKeys: &command.DeleteAppKeys{}}
+		return nil
+	})
+	return err
+}
+
+// ListKeys lists the caller's keys, a page at a time, in order of their ids.
+func (c *Caller) ListKeys(_ context.Context, r kms.ListKeysRequest) (kms.KeyPage, error) {
+	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+		return kms.KeyPage{}, err
+	}
+	if r.Limit <= 0 || r.Limit > kms.MaxKeysPage {
+		r.Limit = kms.MaxKeysPage
+	}
+	var page kms.KeyPage
+	c.view.KeysOf(c.app(), r.After, func(k *state.Key) bool {
+		if len(page.Keys) == r.Limit {
+			page.Next = page.Keys[r.Limit-1].ID
+			return false
+		}
+		page.Keys = append(page.Keys, k.Info())
+		return true
+	})
+	return page, nil
+}
+
+// publicKeyRecord is useKey for an operation that every usage implies.
+func (c *Caller) publicKeyRecord(ref kms.KeyRef) (*state.Key, error) {
+	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+		return nil, err
+	}
+	rec, err := authz.OwnKey(c.view, c.app(), ref.ID)
+	if err != nil {
+		return nil, err
+	}
+	if row, ok := rec.Spec.Capability(); !ok || row.Family != kms.Asymmetric {
+		return nil, kms.Errorf(kms.Misused, "the key has no public half")
+	}
+	return rec, authz.State(rec, kms.UseVerify, c.core.now(c.view))
+}

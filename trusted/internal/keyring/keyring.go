@@ -1,0 +1,134 @@
+// Package keyring makes, wraps and lends keys. A key is lent for the length of
+// a callback, never handed out; what is kept of it between two loans is an
+// alg.Key in a bounded cache.
+package keyring
+
+import (
+	"encoding/binary"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/alg"
+	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// DefaultCache is how many parsed keys are kept. An AES key costs some 1 kB.
+const DefaultCache = 1 << 14
+
+// slot names what is cached. A version's material never changes, so an entry
+// is good for as long as it is there; whether it may be used is asked of the
+// state, each time.
+type slot struct {
+	id      kms.KeyID
+	version kms.KeyVersion
+}
+
+// A Keyring lends keys.
+type Keyring struct {
+	root  *root.Root
+	cache *lru.Cache[slot, alg.Key]
+}
+
+// New makes a Keyring that keeps at most cache parsed keys; zero means DefaultCache.
+func New(r *root.Root, cache int) (*Keyring, error) {
+	if cache == 0 {
+		cache = DefaultCache
+	}
+	c, err := lru.New[slot, alg.Key](cache)
+	if err != nil {
+		return nil, kms.Errorf(kms.Internal, "key cache: %w", err)
+	}
+	return &Keyring{root: r, cache: c}, nil
+}
+
+// Lend lends version n of a key record to use; zero is the current version.
+// The loan ends when use returns. It is not asked here whether the caller may
+// use the key. The errors are NotFound and Damaged, and those of use.
+func (r *Keyring) Lend(rec *state.Key, n kms.KeyVersion, use func(alg.Key) error) error {
+	v, ok := rec.Version(n)
+	if !ok {
+		return kms.Errorf(kms.NotFound, "the key has no such version")
+	}
+	s := slot{rec.ID, v.Number}
+	if k, hot := r.cache.Get(s); hot {
+		return use(k)
+	}
+	material, err := r.root.Unwrap(wrapSlot(rec, v.Number, v.Generation), v.Wrapped)
+	if err != nil {
+		return err
+	}
+	defer material.Wipe()
+	k, err := alg.Parse(rec.Spec, material)
+	if err != nil {
+		return err
+	}
+	r.cache.Add(s, k)
+	return use(k)
+}
+
+// first is the number of a key's first version.
+const first = 1
+
+// Generate gives rec, whose other members are set, a first version of new
+// material, wrapped under the newest master secret.
+func (r *Keyring) Generate(rec *state.Key, now int64) error {
+	material, err := alg.Generate(rec.Spec)
+	if err != nil {
+		return err
+	}
+	defer material.Wipe()
+	v, err := r.wrap(rec, material, now)
+	if err != nil {
+		return err
+	}
+	rec.Current, rec.Versions = first, []state.Version{v}
+	return nil
+}
+
+func (r *Keyring) wrap(rec *state.Key, material secret.Bytes, now int64) (state.Version, error) {
+	g := r.root.Current()
+	wrapped, err := r.root.Wrap(wrapSlot(rec, first, g), material)
+	return state.Version{Number: first, Generation: g, Created: now, Wrapped: wrapped}, err
+}
+
+// Export returns version n of a key as it leaves: PKCS #8 DER of asymmetric
+// keys, the raw key of others. It is not asked here whether it may. The errors
+// are NotFound and Damaged.
+func (r *Keyring) Export(rec *state.Key, n kms.KeyVersion) (secret.Bytes, error) {
+	v, ok := rec.Version(n)
+	if !ok {
+		return secret.Bytes{}, kms.Errorf(kms.NotFound, "the key has no such version")
+	}
+	material, err := r.root.Unwrap(wrapSlot(rec, v.Number, v.Generation), v.Wrapped)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer material.Wipe()
+	return alg.Export(rec.Spec, material)
+}
+
+// Forget drops what is cached of a key.
+func (r *Keyring) Forget(rec *state.Key) {
+	for _, v := range rec.Versions {
+		r.cache.Remove(slot{rec.ID, v.Number})
+	}
+}
+
+// wrapSlot binds everything about a key version that must not be altered: a
+// blob that is moved to another key, app or version, or whose spec, usages,
+// origin or exportability were edited, does not open.
+func wrapSlot(rec *state.Key, n kms.KeyVersion, generation uint32) root.Slot {
+	facts := make([]byte, 0, 24)
+	facts = append(facts, rec.App[:]...)
+	facts = append(facts, byte(rec.Spec), byte(rec.Origin))
+	facts = binary.BigEndian.AppendUint16(facts, uint16(rec.Usages))
+	if rec.Exportable {
+		facts = append(facts, 1)
+	} else {
+		facts = append(facts, 0)
+	}
+	return root.Slot{Purpose: root.WrapKey, Generation: generation, ID: rec.ID[:], Version: uint32(n), Facts: facts}
+}

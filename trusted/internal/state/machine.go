@@ -1,0 +1,320 @@
+package state
+
+import (
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+	"github.com/holdfast-kms/holdfast/trusted/internal/replay"
+)
+
+// FeatureLevel is the newest feature level that this program knows.
+const FeatureLevel = 1
+
+// Limits of what the state remembers of requests. They are part of the
+// protocol: every node must forget at the same entry.
+const (
+	replayLimit = 1 << 20 // state-changing v1 requests
+	doneLimit   = 1 << 14 // results of commands that may be sent again
+)
+
+// A Machine is the state machine. Apply, Snapshot and Restore are called by
+// one goroutine; View by any.
+type Machine struct {
+	view   atomic.Pointer[View]
+	next   *View // being changed; published by Publish
+	replay *replay.Table
+	done   doneRing
+	fatal  atomic.Pointer[error]
+}
+
+// New makes a Machine before its first command.
+func New() *Machine {
+	m := &Machine{}
+	m.reset()
+	m.Publish()
+	return m
+}
+
+func (m *Machine) reset() {
+	m.next = &View{}
+	m.next.keys, m.next.byApp = newKeyTrees()
+	m.replay = replay.NewTable(replayLimit, 0)
+	m.done = newDoneRing(doneLimit)
+}
+
+// View is the state as of the last Publish.
+func (m *Machine) View() *View { return m.view.Load() }
+
+// Publish shows readers everything that was applied so far.
+func (m *Machine) Publish() {
+	m.next.replayFloor = m.replay.Floor()
+	m.view.Store(m.next)
+	m.next = m.next.copy()
+}
+
+// Fatal is why the machine refuses everything, nil while it does not: an entry
+// of the log that does not decode means that this program must not go on.
+func (m *Machine) Fatal() error {
+	if p := m.fatal.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// A Result is what became of a command.
+type Result struct {
+	Err   *kms.Error // nil: done
+	Index uint64     // of the entry that did it
+	Key   *Key       // the key it made or changed, if any
+}
+
+// Apply takes over one command. Every refusal leaves the state as it was,
+// except that domain time and index move on.
+func (m *Machine) Apply(index uint64, data []byte) Result {
+	if err := m.Fatal(); err != nil {
+		return Result{Err: kms.Errorf(kms.Damaged, "state machine has stopped: %w", err)}
+	}
+	var c command.Command
+	if err := proto.Unmarshal(data, &c); err != nil {
+		return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log does not decode", index))
+	}
+	var id kms.CommandID
+	if !fill(id[:], c.GetId()) {
+		return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log has no command id", index))
+	}
+	m.next.index = index
+	m.next.time = max(m.next.time, c.GetTime())
+	if r, again := m.done.get(id); again {
+		return m.repeat(r)
+	}
+	r := m.apply(&c)
+	r.Index = index
+	m.done.put(id, r)
+	return r
+}
+
+// stop refuses everything from now on: a node that cannot read the log must
+// not serve a state that others do not have.
+func (m *Machine) stop(err *kms.Error) Result {
+	var e error = err
+	m.fatal.Store(&e)
+	return Result{Err: err}
+}
+
+// repeat answers a command that was done before with its first result.
+func (m *Machine) repeat(d doneEntry) Result {
+	r := Result{Index: d.index}
+	if d.refused {
+		r.Err = kms.Errorf(d.kind, "refused when it was first sent")
+	}
+	r.Key, _ = m.next.Key(d.key)
+	return r
+}
+
+func (m *Machine) apply(c *command.Command) Result {
+	if m.next.founding == nil {
+		if found, ok := c.GetOp().(*command.Command_Found); ok {
+			return m.found(found.Found)
+		}
+		return refuse(kms.Conflict, "the domain is not founded yet")
+	}
+	if r, ok := m.authorise(c.GetPrincipal()); !ok {
+		return r
+	}
+	r := m.do(c)
+	if p := c.GetPrincipal(); r.Err == nil && len(p.GetRequestMac()) > 0 {
+		// Only now: a command refused for a conflict is sent again with the
+		// same request behind it.
+		m.replay.Add(markOf(p), time.Unix(0, p.GetRequestTime()), time.Unix(0, m.next.time))
+	}
+	return r
+}
+
+func (m *Machine) do(c *command.Command) Result {
+	switch op := c.GetOp().(type) {
+	case *command.Command_PutApp:
+		return m.putApp(op.PutApp)
+	case *command.Command_PutKey:
+		return m.putKey(c.GetPrincipal(), op.PutKey)
+	case *command.Command_SetKeyState:
+		return m.setKeyState(c.GetPrincipal(), op.SetKeyState)
+	case *command.Command_DeleteKey:
+		return m.deleteKey(c.GetPrincipal(), op.DeleteKey)
+	case *command.Command_DeleteAppKeys:
+		return m.deleteAppKeys(c.GetPrincipal())
+	case *command.Command_ImportKey:
+		return m.importKey(c.GetPrincipal(), op.ImportKey)
+	case *command.Command_Found:
+		return refuse(kms.Exists, "the domain is founded already")
+	}
+	// An operation that this program does not know can only come from a newer
+	// one, which must not send it below the feature level that has it.
+	return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log has an unknown operation", m.next.index))
+}
+
+// authorise checks again, at the moment that counts, what the proposer checked:
+// the credential is unchanged, and its request was not done before.
+func (m *Machine) authorise(p *command.Principal) (Result, bool) {
+	if p == nil { // the node itself
+		return Result{}, true
+	}
+	cred, ok := m.next.credentials.Get(string(p.GetCredential()))
+	if !ok || cred.Revision != p.GetCredentialRevision() || string(cred.App[:]) != string(p.GetApp()) {
+		return refuse(kms.Conflict, "the credential changed meanwhile"), false
+	}
+	if len(p.GetRequestMac()) == 0 {
+		return Result{}, true
+	}
+	if len(p.GetRequestMac()) != len(replay.Mark{}) {
+		return refuse(kms.Invalid, "request mark is malformed"), false
+	}
+	switch m.replay.Judge(markOf(p), time.Unix(0, p.GetRequestTime()), time.Unix(0, m.next.time)) {
+	case replay.Fresh:
+		return Result{}, true
+	case replay.Seen:
+		return refuse(kms.Replayed, "this request was done before"), false
+	case replay.Crowded:
+		return refuse(kms.Exhausted, "too many requests at that time"), false
+	}
+	return refuse(kms.Stale, "the request's time is outside what is accepted"), false
+}
+
+func markOf(p *command.Principal) (mark replay.Mark) {
+	copy(mark[:], p.GetRequestMac())
+	return mark
+}
+
+func (m *Machine) found(p *command.Found) Result {
+	f, err := foundingFrom(p)
+	if err != nil {
+		return refuse(kms.Invalid, "founding record is malformed")
+	}
+	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > FeatureLevel {
+		return refuse(kms.Invalid, "feature level is unknown")
+	}
+	m.next.founding, m.next.feature = f, p.GetFeatureLevel()
+	return Result{}
+}
+
+func (m *Machine) putApp(p *command.PutApp) Result {
+	app, err := appFrom(p.GetApp())
+	if err != nil {
+		return refuse(kms.Invalid, "app record is malformed")
+	}
+	cred, err := credentialFrom(p.GetCredential())
+	if err != nil || cred.App != app.ID {
+		return refuse(kms.Invalid, "credential record is malformed")
+	}
+	if limit := p.GetMaxApps(); limit > 0 && m.next.apps.Len() >= int(limit) {
+		return refuse(kms.Exhausted, "the domain has its full number of apps")
+	}
+	_, appTaken := m.next.apps.Get(string(app.ID[:]))
+	_, credTaken := m.next.credentials.Get(string(cred.ID[:]))
+	if appTaken || credTaken {
+		return refuse(kms.Exists, "app or credential exists already")
+	}
+	cred.Revision = m.revise()
+	m.next.apps.Set(string(app.ID[:]), app)
+	m.next.credentials.Set(string(cred.ID[:]), cred)
+	return Result{}
+}
+
+func (m *Machine) putKey(by *command.Principal, p *command.PutKey) Result {
+	k, err := keyFrom(p.GetKey())
+	if err != nil || by == nil || string(k.App[:]) != string(by.GetApp()) {
+		return refuse(kms.Invalid, "key record is malformed")
+	}
+	if _, taken := m.next.Key(k.ID); taken {
+		return refuse(kms.Exists, "key id is taken")
+	}
+	k.Revision = m.revise()
+	m.setKey(k)
+	return Result{Key: k}
+}
+
+func (m *Machine) setKeyState(by *command.Principal, p *command.SetKeyState) Result {
+	old, r, ok := m.ownKey(by, p.GetKey(), p.GetRevision())
+	if !ok {
+		return r
+	}
+	to := kms.KeyState(p.GetState())
+	if !to.Valid() || to == kms.Destroyed {
+		return refuse(kms.Invalid, "unknown key state")
+	}
+	if (old.State == kms.PendingImport) != (to == kms.PendingImport) {
+		return refuse(kms.Invalid, "only an import gives a key its material")
+	}
+	k := *old
+	k.State, k.Revision = to, m.revise()
+	m.setKey(&k)
+	return Result{Key: &k}
+}
+
+// importKey never touches a key that has material: so no import can destroy one.
+func (m *Machine) importKey(by *command.Principal, p *command.ImportKey) Result {
+	old, r, ok := m.ownKey(by, p.GetKey(), p.GetRevision())
+	if !ok {
+		return r
+	}
+	v := p.GetVersion()
+	if old.State != kms.PendingImport || len(old.Versions) != 0 || v.GetNumber() == 0 || len(v.GetWrapped()) == 0 {
+		return refuse(kms.Exists, "the key has its material already")
+	}
+	k := *old
+	k.State, k.Revision, k.Current = kms.Enabled, m.revise(), kms.KeyVersion(v.GetNumber())
+	k.Versions = []Version{versionFrom(v)}
+	m.setKey(&k)
+	return Result{Key: &k}
+}
+
+func (m *Machine) deleteKey(by *command.Principal, p *command.DeleteKey) Result {
+	k, r, ok := m.ownKey(by, p.GetKey(), p.GetRevision())
+	if !ok {
+		return r
+	}
+	m.dropKey(k)
+	return Result{Key: k}
+}
+
+func (m *Machine) deleteAppKeys(by *command.Principal) Result {
+	var app kms.AppID
+	if by == nil || !fill(app[:], by.GetApp()) {
+		return refuse(kms.Invalid, "no app is named")
+	}
+	var all []*Key
+	m.next.KeysOf(app, kms.KeyID{}, func(k *Key) bool { all = append(all, k); return true })
+	for _, k := range all {
+		m.dropKey(k)
+	}
+	return Result{}
+}
+
+// ownKey finds a key of the principal's app, at the revision it was seen at.
+func (m *Machine) ownKey(by *command.Principal, rawID []byte, revision uint64) (*Key, Result, bool) {
+	var id kms.KeyID
+	if !fill(id[:], rawID) || by == nil {
+		return nil, refuse(kms.Invalid, "key id is malformed"), false
+	}
+	k, ok := m.next.Key(id)
+	switch {
+	case !ok:
+		return nil, refuse(kms.NotFound, "no such key"), false
+	case string(k.App[:]) != string(by.GetApp()):
+		return nil, refuse(kms.Foreign, "the key belongs to another app"), false
+	case k.Revision != revision:
+		return nil, refuse(kms.Conflict, "the key changed meanwhile"), false
+	}
+	return k, Result{}, true
+}
+
+func (m *Machine) setKey(k *Key)  { m.next.keys.Set(k); m.next.byApp.Set(k) }
+func (m *Machine) dropKey(k *Key) { m.next.keys.Delete(k); m.next.byApp.Delete(k) }
+
+// revise gives out the next revision. Revisions are unique in the domain.
+func (m *Machine) revise() uint64 { m.next.revision++; return m.next.revision }
+
+func refuse(k kms.Kind, why string) Result { return Result{Err: kms.Errorf(k, "%s", why)} }

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// Lifetimes. API certificates are short, so that an expelled node's is soon
+// worth nothing; the authority lasts until the domain replaces it.
+const (
+	authorityLife   = 10 * 365 * 24 * time.Hour
+	certificateLife = 24 * time.Hour
+	renewBefore     = 12 * time.Hour
+	clockSlack      = time.Hour // how far a client's clock may be behind
+)
+
+// loopbackNames are what API certificates are for when nothing is configured.
+var loopbackNames = []string{"localhost", "127.0.0.1", "::1"}
+
+// newAuthority makes the domain's certificate authority: ECDSA P-256, able to
+// vouch for the given names and nothing else (critical name constraints, RFC
+// 5280 section 4.2.1.10). Its key is wrapped, for the state.
+func newAuthority(r *root.Root, domain string, names []string, now time.Time) (state.Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return state.Authority{}, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Holdfast domain " + domain},
+		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(authorityLife),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage:                    x509.KeyUsageCertSign,
+		PermittedDNSDomainsCritical: true,
+	}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			tmpl.PermittedIPRanges = append(tmpl.PermittedIPRanges, hostRange(ip))
+		} else {
+			tmpl.PermittedDNSDomains = append(tmpl.PermittedDNSDomains, n)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		return state.Authority{}, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return state.Authority{}, err
+	}
+	private := secret.New(pkcs8)
+	defer private.Wipe()
+	a := state.Authority{Certificate: der, Generation: r.Current()}
+	a.WrappedKey, err = r.Wrap(authoritySlot(&a), private)
+	return a, err
+}
+
+func authoritySlot(a *state.Authority) root.Slot {
+	return root.Slot{Purpose: root.WrapCA, Generation: a.Generation, Version: 1, Facts: a.Certificate}
+}
+
+func hostRange(ip net.IP) *net.IPNet {
+	if v4 := ip.To4(); v4 != nil {
+		ip = v4
+	}
+	return &net.IPNet{IP: ip, Mask: net.CIDRMask(8*len(ip), 8*len(ip))}
+}
+
+// serial is 127 random bits (RFC 5280 wants it positive and unique).
+func serial() *big.Int {
+	var b [16]byte
+	rand.Read(b[:])
+	b[0] &= 0x7f
+	return new(big.Int).SetBytes(b[:])
+}
+
+// An issuer gives the node its API certificates. The TLS key is made at start
+// and never stored.
+type issuer struct {
+	root      *root.Root
+	authority *state.Authority
+	ca        *x509.Certificate
+	key       *ecdsa.PrivateKey
+	clock     Clock
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	renewAt time.Time
+}
+
+func newIssuer(r *root.Root, a *state.Authority, clock Clock) (*issuer, error) {
+	ca, err := x509.ParseCertificate(a.Certificate)
+	if err != nil {
+		return nil, kms.Errorf(kms.Damaged, "the domain's certificate authority does not parse")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return &issuer{root: r, authority: a, ca: ca, key: key, clock: clock}, nil
+}
+
+// certificate is the current API certificate; it renews it in time.
+func (i *issuer) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := i.clock.Now()
+	if i.current != nil && now.Before(i.renewAt) && now.After(i.current.Leaf.NotBefore) {
+		return i.current, nil
+	}
+	c, err := i.issue(now)
+	if err != nil {
+		return nil, err
+	}
+	i.current, i.renewAt = c, now.Add(certificateLife-renewBefore)
+	return c, nil
+}
+
+func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
+	tmpl := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Holdfast node"},
+		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(certificateLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: i.ca.PermittedDNSDomains,
+	}
+	for _, n := range i.ca.PermittedIPRanges {
+		tmpl.IPAddresses = append(tmpl.IPAddresses, n.IP)
+	}
+	private, err := i.root.Unwrap(authoritySlot(i.authority), i.authority.WrappedKey)
+	if err != nil {
+		return nil, err
+	}
+	defer private.Wipe()
+	var der []byte
+	err = private.Use(func(b []byte) error {
+		key, err := x509.ParsePKCS8PrivateKey(b)
+		if err != nil {
+			return kms.Errorf(kms.Damaged, "the domain's certificate authority has no usable key")
+		}
+		der, err = x509.CreateCertificate(rand.Reader, tmpl, i.ca, i.key.Public(), key.(crypto.Signer))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: i.key, Leaf: leaf}, nil
+}
+
+// pem is the authority's certificate, for clients to trust.
+func (i *issuer) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.ca.Raw})
+}
+
+// tlsConfig is that of the API. Clients of eHSM still speak TLS 1.2.
+func (i *issuer) tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: i.certificate, Time: i.clock.Now,
+		NextProtos: []string{"h2", "http/1.1"}}
+}

@@ -1,0 +1,83 @@
+// Package server assembles a node: the one package of trusted/ that the
+// outside imports. Found makes a new domain, Open starts a node on state that
+// exists; neither ever does the other's work, so that missing state is an
+// error and never a new start.
+//
+// Everything that touches the machine comes in through Config.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/core"
+	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
+)
+
+// Core is the door to the keys, for facades.
+type Core = core.Core
+
+// Caller is an authenticated request.
+type Caller = core.Caller
+
+// Disk is where a node keeps its sealed files: append-only files of opaque
+// records, and small files that are replaced whole.
+type Disk = storage.Disk
+
+// A Platform is the TEE that the node runs in.
+type Platform interface {
+	// Name is what the platform calls itself: "sgx", "tdx", "snp", "simulated".
+	Name() string
+	// Simulated reports whether nothing but software stands behind it.
+	Simulated() bool
+	// SealingKey returns 32 bytes that only this program on this machine can
+	// have, the same after a restart. The caller clears them.
+	SealingKey(ctx context.Context) ([]byte, error)
+}
+
+// A Clock is the host's clock. It is not trusted: a domain never follows it back.
+type Clock interface {
+	Now() time.Time
+	// Every runs f at an interval until ctx ends.
+	Every(ctx context.Context, interval time.Duration, f func())
+}
+
+// Config says how a node runs.
+type Config struct {
+	Platform Platform
+	Disk     Disk
+	Clock    Clock
+	Charter  []byte // the domain's charter document, kept apart from the node's state
+	// Names are the DNS names and IP addresses that API certificates are for.
+	// They matter only to Found, which fixes them in the domain's authority;
+	// empty means loopback.
+	Names  []string
+	Mount  func(*Core, func() kms.Status) http.Handler
+	Logger *slog.Logger
+	// ConnContext, where given, adds to the context of each API connection what
+	// a facade wants to keep beside it; see http.Server.
+	ConnContext func(ctx context.Context, c net.Conn) context.Context
+
+	// OpenEnrolment lets anyone enrol an app; false lets nobody.
+	OpenEnrolment bool
+	MaxApps       uint32 // zero: core.DefaultMaxApps
+	ReplayLimit   int    // requests remembered; zero: authn.DefaultReplayLimit
+	KeyCache      int    // parsed keys kept; zero: keyring.DefaultCache
+	SnapshotEvery int    // entries between snapshots; zero: replica.DefaultSnapshotEvery
+	SegmentSize   int    // bytes of a log file; zero: storage's default
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Platform == nil:
+		return kms.Errorf(kms.Invalid, "no platform: a node runs inside a TEE").
+			WithHint("on a machine without one, use `holdfast dev`")
+	case c.Disk == nil, c.Clock == nil, c.Logger == nil, c.Mount == nil:
+		return kms.Errorf(kms.Invalid, "server.Config lacks Disk, Clock, Logger or Mount")
+	}
+	return nil
+}
