@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/client"
+	"github.com/holdfast-kms/holdfast/cmd/holdfast/internal/load"
+	"github.com/holdfast-kms/holdfast/cmd/holdfast/internal/raw"
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// benchCmd is `holdfast bench`.
+type benchCmd struct {
+	Op        []benchOp     `placeholder:"OP" help:"What to do, one after the other: ${benchops}. Without it encrypt, decrypt, datakey and sign; with --spec all, all but datakey and create."`
+	Spec      benchSpecs    `placeholder:"SPEC,..." help:"The specs of the keys, or all. Without it AES-256-GCM, EC-P256 to sign and verify, HMAC-SHA-256 for mac."`
+	Size      int           `default:"1024" help:"Bytes to encrypt, decrypt, sign or authenticate, 1 to 6144. RSA and SM2 encrypt 32."`
+	Signature string        `enum:"v1,v2" default:"v2" help:"How the requests are signed: v1, as eHSM does, or v2."`
+	Conns     int           `default:"64" help:"Connections, each with one request under way at a time; at most 4 to create RSA keys."`
+	Duration  time.Duration `default:"10s" help:"How long to measure each."`
+	Warmup    time.Duration `default:"1s" help:"Load before each that is not measured."`
+	Rounds    int           `default:"1" help:"Measure each so often, for the duration each time; node, floor and bare operation take turns."`
+	Floor     bool          `help:"Load a bare TLS server with the same bytes in turn, and print the ratio."`
+
+	connection
+}
+
+// Help is more about it.
+func (*benchCmd) Help() string {
+	return `CPU/REQUEST is the processor time of the node, where that runs on this machine. RAW is what the bare operation takes in
+this process, on one thread, by the library alone; OVER RAW is the difference.`
+}
+
+// Limits of a run: a slip of the finger shall not load a machine for a day.
+const (
+	maxBenchConns    = 4096
+	maxBenchDuration = time.Hour
+	maxBenchRounds   = 100
+)
+
+const (
+	// RSA keys take so long to make that more requests under way only wait.
+	maxSlowConns = 4
+	slowGrace    = time.Minute
+
+	// rawTime is how long a bare operation is repeated; making an RSA key takes a
+	// time that varies so much that it is as long as the node is measured.
+	rawTime = 200 * time.Millisecond
+)
+
+// A measured is one op with its results.
+type measured struct {
+	op     benchOp
+	spec   kms.Spec
+	server *load.Result
+	floor  *load.Result  // nil without --floor
+	raw    time.Duration // of the bare operation; 0: not known
+}
+
+// Run loads the node. Any error fails it, after all results are shown.
+func (c *benchCmd) Run(s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	b, err := c.prepare(s)
+	if err != nil {
+		return err
+	}
+	defer b.client.Close()
+	var all []measured
+	for _, op := range c.ops() {
+		specs, _ := c.specsFor(op)
+		for _, spec := range specs {
+			m, err := b.measure(op, spec)
+			if err != nil {
+				return fmt.Errorf("%s with %s: %w", op, spec, err)
+			}
+			all = append(all, m)
+		}
+	}
+	if err := s.show(b.document(all), func(w io.Writer) { b.print(w, all) }); err != nil {
+		return err
+	}
+	return failures(all)
+}
+
+func (c *benchCmd) check() error {
+	switch {
+	case c.Size < 1 || c.Size > kms.MaxPlaintext:
+		return misusef(fmt.Sprintf("1 to %d bytes", kms.MaxPlaintext), "--size %d is out of range", c.Size)
+	case c.Conns < 1 || c.Conns > maxBenchConns:
+		return misusef(fmt.Sprintf("1 to %d", maxBenchConns), "--conns %d is out of range", c.Conns)
+	case c.Duration <= 0 || c.Duration > maxBenchDuration:
+		return misusef("up to "+maxBenchDuration.String(), "--duration %v is out of range", c.Duration)
+	case c.Warmup < 0 || c.Warmup > maxBenchDuration:
+		return misusef("up to "+maxBenchDuration.String(), "--warmup %v is out of range", c.Warmup)
+	}
+	if c.Rounds < 1 || c.Rounds > maxBenchRounds {
+		return misusef(fmt.Sprintf("1 to %d", maxBenchRounds), "--rounds %d is out of range", c.Rounds)
+	}
+	for _, op := range c.ops() {
+		if _, err := c.specsFor(op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A bench is a run that is set up.
+type bench struct {
+	*benchCmd
+	session *session
+	client  *client.Client
+	config  client.Config
+	addr    string // host:port
+	tls     *tls.Config
+	pid     int // of the server; 0 where it is not known
+	raws    map[kms.Spec]raw.Operations
+}
+
+// prepare finds the server, and its process where that is on this machine.
+func (c *benchCmd) prepare(s *session) (*bench, error) {
+	b := &bench{benchCmd: c, session: s, raws: map[kms.Spec]raw.Operations{}}
+	var err error
+	if b.config, err = c.asApp(s); err != nil {
+		return nil, err
+	}
+	if c.Signature == "v1" {
+		b.config.SignatureV1 = true
+	}
+	if b.client, err = client.New(b.config); err != nil {
+		return nil, err
+	}
+	if b.tls, err = b.config.TLSConfig(); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(b.config.URL)
+	if err != nil {
+		return nil, err
+	}
+	b.addr = net.JoinHostPort(u.Hostname(), portOf(u))
+	b.tls.ServerName = u.Hostname()
+	at, local := loopback(s.ctx, u)
+	if !local && c.URL == "" {
+		return nil, problemf("name it with --url if you mean it", "the load would go to %s, another machine", u.Host)
+	}
+	if local {
+		// Without it the table says n/a.
+		b.pid, _ = load.ListenerPID(at)
+	}
+	return b, nil
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return "443"
+}
+
+// loopback returns the address of a server on this machine's loopback interface.
+func loopback(ctx context.Context, u *url.URL) (netip.AddrPort, bool) {
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", portOf(u))
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil || len(ips) == 0 {
+		return netip.AddrPort{}, false
+	}
+	for _, ip := range ips {
+		if !ip.Unmap().IsLoopback() {
+			return netip.AddrPort{}, false
+		}
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), true
+}
+
+// measure loads the server with op and, in turn, the floor if asked and the bare
+// operation: what else the machine does in the meantime then slows all alike.
+func (b *bench) measure(op benchOp, spec kms.Spec) (m measured, err error) {
+	m = measured{op: op, spec: spec, server: new(load.Result)}
+	template, done, err := b.template(op, spec)
+	if err != nil {
+		return m, err
+	}
+	defer done()
+	plan := b.plan(op, spec, template)
+	what := fmt.Sprintf("%s %s", op, spec)
+	for range b.Rounds {
+		if err := b.run(what, plan, m.server); err != nil {
+			return m, err
+		}
+		bare, err := b.timeRaw(op, spec)
+		if err != nil {
+			return m, err
+		}
+		m.raw += bare / time.Duration(b.Rounds)
+		if !b.Floor {
+			continue
+		}
+		if m.floor == nil {
+			m.floor = new(load.Result)
+		}
+		if err := b.runFloor(what, plan, &m); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+func (b *bench) plan(op benchOp, spec kms.Spec, t template) load.Plan {
+	plan := load.Plan{Addr: b.addr, TLS: b.tls, PID: b.pid, Conns: b.Conns, Warmup: b.Warmup, Duration: b.Duration,
+		Requests: t.source, Check: checkReply}
+	if slowCreate(op, spec) {
+		plan.Conns, plan.Grace = min(b.Conns, maxSlowConns), slowGrace
+	}
+	return plan
+}
+
+func slowCreate(op benchOp, spec kms.Spec) bool {
+	row, ok := spec.Capability()
+	return op == "create" && ok && row.Slow
+}
+
+// timeRaw times the bare operation.
+func (b *bench) timeRaw(op benchOp, spec kms.Spec) (time.Duration, error) {
+	ops, ok := b.raws[spec]
+	if !ok {
+		var err error
+		if ops, err = raw.Of(spec, b.Size); err != nil {
+			return 0, err
+		}
+		b.raws[spec] = ops
+	}
+	atLeast := min(rawTime, b.Duration)
+	if slowCreate(op, spec) {
+		atLeast = b.Duration
+	}
+	return raw.Time(op.raw(ops), atLeast)
+}
+
+// runFloor runs the same plan against a bare server, with replies as long as
+// the node's.
+func (b *bench) runFloor(what string, plan load.Plan, m *measured) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	floor, err := load.StartFloor(b.session.ctx, self, "bench-floor", fmt.Sprintf("--reply-size=%d", m.server.ReplySize))
+	if err != nil {
+		return err
+	}
+	defer floor.Close()
+	plan.Addr, plan.TLS, plan.PID = floor.Addr, floor.TLS, floor.PID
+	return b.run(what+" floor", plan, m.floor)
+}
+
+// run carries out a plan, tells how it goes, and adds up what it measured.
+func (b *bench) run(what string, plan load.Plan, sum *load.Result) error {
+	p := newProgressLine(b.session.stderr, what, b.Duration)
+	plan.Tick, plan.Progress = p.tick, p.report
+	defer p.end()
+	r, err := load.Run(b.session.ctx, plan)
+	if err == nil {
+		sum.Add(r)
+	}
+	return err
+}
+
+// failures is the error of a run in which requests failed.
+func failures(all []measured) error {
+	for _, m := range all {
+		for _, r := range []*load.Result{m.server, m.floor} {
+			if r != nil && r.Errors > 0 {
+				return problemf("", "%s with %s: %d requests failed, one with: %v", m.op, m.spec, r.Errors, r.FirstError)
+			}
+		}
+	}
+	return nil
+}
+
+// benchFloorCmd is the server that --floor compares with, in a process of its own.
+type benchFloorCmd struct {
+	ReplySize int `help:"Bytes of each reply."`
+}
+
+// Run serves until standard input ends.
+func (c *benchFloorCmd) Run(s *session) error {
+	return load.ServeFloor(s.stdin, s.stdout, c.ReplySize)
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/client"
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// A proof shows, over HTTPS against a node in another process, that a domain
+// works and that it loses nothing when the process is killed.
+type proof struct {
+	s    *session
+	home *devHome
+	node *devNode
+
+	client    *client.Client
+	status    kms.Status
+	cipherKey kms.KeyID
+	signKey   kms.KeyID
+	plaintext []byte
+	sealed    []byte
+	signature []byte
+}
+
+func (p *proof) begin() {
+	p.plaintext = make([]byte, 64)
+	rand.Read(p.plaintext)
+	p.say("%-12s %-52s %10s\n", "STEP", "WHAT WAS SEEN", "TOOK")
+}
+
+func (p *proof) say(format string, args ...any) {
+	if !p.s.json {
+		fmt.Fprintf(p.s.stdout, format, args...)
+	}
+}
+
+// run does the steps in order and stops at the first that does not hold.
+func (p *proof) run() error {
+	steps := []struct {
+		name string
+		do   func(context.Context) (string, error)
+	}{
+		{"start", p.start}, {"enrol", p.enrol},
+		{"create", p.create}, {"encrypt", p.encrypt}, {"decrypt", p.decrypt}, {"data key", p.dataKey},
+		{"sign", p.sign}, {"verify", p.verify},
+		{"kill -9", p.kill}, {"restart", p.restart}, {"decrypt", p.decrypt}, {"verify", p.verify},
+		{"clean up", p.cleanUp},
+	}
+	for _, step := range steps {
+		ctx, cancel := context.WithTimeout(p.s.ctx, patience)
+		began := time.Now()
+		seen, err := step.do(ctx)
+		cancel()
+		if err != nil {
+			return because(err, hintOf(err), "proof failed at "+step.name)
+		}
+		p.say("%-12s %-52s %7.1f ms\n", step.name, seen, float64(time.Since(began).Microseconds())/1000)
+	}
+	return nil
+}
+
+func (p *proof) start(ctx context.Context) (string, error) {
+	c, err := p.connect(client.Config{})
+	if err != nil {
+		return "", err
+	}
+	p.status, err = c.Status(ctx)
+	return "node serves at " + p.node.url, err
+}
+
+// connect makes a client that trusts the domain's CA.
+func (p *proof) connect(cfg client.Config) (*client.Client, error) {
+	ca, err := os.ReadFile(p.home.path(caFile))
+	if err != nil {
+		return nil, err
+	}
+	cfg.URL, cfg.CA = p.node.url, ca
+	return client.New(cfg)
+}
+
+// enrol takes the credential in the folder, or enrols a first app.
+func (p *proof) enrol(ctx context.Context) (string, error) {
+	path := p.home.path(credentialsName)
+	cred, err := p.home.readCredentials()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c, err := p.connect(client.Config{})
+		if err != nil {
+			return "", err
+		}
+		e, err := c.Enroll(ctx)
+		if err != nil {
+			return "", err
+		}
+		cred = credentialsFile{AppID: e.AppID.String(), APIKey: e.APIKey.Reveal()}
+	case err != nil:
+		return "", err
+	}
+	// The port may be another one this time.
+	cred.URL, cred.CA = p.node.url, caFile
+	if err := writeCredentials(path, cred); err != nil {
+		return "", err
+	}
+	cfg, err := cred.config(path)
+	if err != nil {
+		return "", err
+	}
+	p.client, err = client.New(cfg)
+	return "app " + cred.AppID, err
+}
+
+func (p *proof) create(ctx context.Context) (string, error) {
+	aes, err := p.client.CreateKey(ctx, kms.CreateKeyRequest{Spec: kms.AES256GCM, Origin: kms.Generated})
+	if err != nil {
+		return "", err
+	}
+	ec, err := p.client.CreateKey(ctx, kms.CreateKeyRequest{Spec: kms.ECP256, Origin: kms.Generated})
+	p.cipherKey, p.signKey = aes, ec
+	return "AES-256-GCM and EC-P256 keys, on disk", err
+}
+
+func (p *proof) encrypt(ctx context.Context) (_ string, err error) {
+	p.sealed, err = p.client.Encrypt(ctx, p.cipherKey, p.plaintext, []byte("proof"))
+	if err == nil && bytes.Contains(p.sealed, p.plaintext) {
+		err = errors.New("the ciphertext shows the plaintext")
+	}
+	return fmt.Sprintf("%d bytes → %d", len(p.plaintext), len(p.sealed)), err
+}
+
+// decrypt opens the ciphertext, and sees that an altered one does not open.
+func (p *proof) decrypt(ctx context.Context) (string, error) {
+	got, err := p.client.Decrypt(ctx, p.cipherKey, p.sealed, []byte("proof"))
+	if err != nil {
+		return "", err
+	}
+	if !bytes.Equal(got, p.plaintext) {
+		return "", errors.New("another plaintext came back")
+	}
+	bad := bytes.Clone(p.sealed)
+	bad[0] ^= 1
+	if _, err := p.client.Decrypt(ctx, p.cipherKey, bad, []byte("proof")); !errors.Is(err, kms.DecryptFailed) {
+		return "", fmt.Errorf("an altered ciphertext: %v, want a refusal", err)
+	}
+	return "same plaintext; one bit altered: refused", nil
+}
+
+func (p *proof) dataKey(ctx context.Context) (string, error) {
+	dk, err := p.client.GenerateDataKey(ctx, p.cipherKey, 32, nil)
+	if err != nil {
+		return "", err
+	}
+	opened, err := p.client.Decrypt(ctx, p.cipherKey, dk.Wrapped, nil)
+	if err == nil && (len(opened) != 32 || !bytes.Equal(opened, dk.Plaintext)) {
+		err = errors.New("the wrapped data key opens to another one")
+	}
+	return "32 bytes, and the wrapped copy opens to them", err
+}
+
+func (p *proof) sign(ctx context.Context) (_ string, err error) {
+	p.signature, err = p.client.Sign(ctx, p.signKey, kms.SigningInput{Message: p.plaintext, Digest: kms.SHA256})
+	return fmt.Sprintf("ECDSA signature of %d bytes", len(p.signature)), err
+}
+
+// verify asks the node, and checks with the public key that it gives out.
+func (p *proof) verify(ctx context.Context) (string, error) {
+	ok, err := p.client.Verify(ctx, p.signKey, kms.SigningInput{Message: p.plaintext, Digest: kms.SHA256}, p.signature)
+	if err != nil || !ok {
+		return "", errors.Join(err, errNot(ok, "the node does not accept its signature"))
+	}
+	other, err := p.client.Verify(ctx, p.signKey, kms.SigningInput{Message: []byte("another"), Digest: kms.SHA256}, p.signature)
+	if err != nil || other {
+		return "", errors.Join(err, errNot(!other, "the node accepts the signature for another message"))
+	}
+	public, err := p.client.PublicKey(ctx, p.signKey)
+	if err != nil {
+		return "", err
+	}
+	parsed, err := x509.ParsePKIXPublicKey(public.DER)
+	if err != nil {
+		return "", err
+	}
+	key, isEC := parsed.(*ecdsa.PublicKey)
+	digest := sha256.Sum256(p.plaintext)
+	if !isEC || !ecdsa.VerifyASN1(key, digest[:], p.signature) {
+		return "", errors.New("the public key does not verify the signature")
+	}
+	return "by the node, and here with the public key", nil
+}
+
+func errNot(ok bool, what string) error {
+	if ok {
+		return nil
+	}
+	return errors.New(what)
+}
+
+func (p *proof) kill(context.Context) (string, error) {
+	return fmt.Sprintf("node process %d is gone", p.node.cmd.Process.Pid), p.node.kill()
+}
+
+// restart starts another process on the same folder and port.
+func (p *proof) restart(ctx context.Context) (string, error) {
+	again, err := startNode(ctx, p.home, p.node.url[len("https://"):])
+	if err != nil {
+		return "", err
+	}
+	p.node = again
+	return fmt.Sprintf("process %d serves the same state", again.cmd.Process.Pid), nil
+}
+
+// cleanUp deletes the keys of the proof and sees that they are gone.
+func (p *proof) cleanUp(ctx context.Context) (string, error) {
+	for _, id := range []kms.KeyID{p.cipherKey, p.signKey} {
+		if err := p.client.DeleteKey(ctx, id); err != nil {
+			return "", err
+		}
+	}
+	if _, err := p.client.Decrypt(ctx, p.cipherKey, p.sealed, []byte("proof")); !errors.Is(err, kms.NotFound) {
+		return "", fmt.Errorf("a deleted key: %v, want not found", err)
+	}
+	return "both keys deleted, and refused from then on", nil
+}
+
+// writeCredentials replaces the credentials file, readable by its owner only.
+func writeCredentials(path string, c credentialsFile) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".credentials-") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone once it is renamed
+	e := json.NewEncoder(f)
+	e.SetIndent("", "  ")
+	if err := errors.Join(e.Encode(c), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,80 @@
+// Package raw is the bare operations of every key spec, computed in this
+// process by the libraries alone: what `holdfast bench` compares a node with.
+// Its keys protect nothing.
+package raw
+
+import (
+	"crypto/rand"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// Operations are what can be done with a key of one spec; nil where it cannot.
+type Operations struct {
+	Create  func() error
+	Encrypt func() error
+	Decrypt func() error
+	DataKey func() error
+	Sign    func() error
+	Verify  func() error
+	MAC     func() error
+}
+
+// DataKeySize is what asymmetric keys encrypt: a data key.
+const DataKeySize = 32
+
+var errWrong = errors.New("raw: the operation undid itself wrongly")
+
+// Of makes a key of a spec and its operations on messages of size bytes. RSA
+// encrypts with OAEP and signs with PSS, over the spec's default digest.
+func Of(spec kms.Spec, size int) (Operations, error) {
+	row, ok := spec.Capability()
+	if !ok {
+		return Operations{}, kms.Errorf(kms.Invalid, "unknown key spec")
+	}
+	message := make([]byte, size)
+	rand.Read(message)
+	switch spec {
+	case kms.AES128GCM, kms.AES192GCM, kms.AES256GCM:
+		return aesGCM(row.Bits/8, message)
+	case kms.SM4CTR, kms.SM4CBC:
+		return sm4Mode(spec, message)
+	case kms.RSA2048, kms.RSA3072, kms.RSA4096:
+		return rsaBits(row.Bits, message)
+	case kms.ECP224, kms.ECP256, kms.ECP384, kms.ECP521:
+		return nist(spec, message)
+	case kms.ECSecp256k1:
+		return secp256k1Curve(message)
+	case kms.SM2:
+		return sm2Curve(message)
+	case kms.Ed25519:
+		return edwards(message)
+	}
+	return hmacOf(spec, message)
+}
+
+// Time returns the processor time of one call of op, repeated for at least the
+// given time and twice.
+func Time(op func() error, atLeast time.Duration) (time.Duration, error) {
+	// What is counted is this thread's time.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := op(); err != nil { // what is made once is made now
+		return 0, err
+	}
+	begun := threadTime()
+	for n := 1; ; n++ {
+		if err := op(); err != nil {
+			return 0, err
+		}
+		if n < 2 {
+			continue
+		}
+		if used := threadTime() - begun; used >= atLeast {
+			return used / time.Duration(n), nil
+		}
+	}
+}

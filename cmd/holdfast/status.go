@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/holdfast-kms/holdfast/client"
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// statusCmd is `holdfast status`.
+type statusCmd struct {
+	connection
+}
+
+// Run shows the node's status. A node that is not ready is a result, with status 1.
+func (c *statusCmd) Run(s *session) error {
+	cl, err := c.dialAnonymous(s)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	st, err := cl.Status(s.ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.show(st, func(w io.Writer) { printStatus(w, st) }); err != nil {
+		return err
+	}
+	if !st.Ready {
+		return errQuiet
+	}
+	return nil
+}
+
+func printStatus(w io.Writer, st kms.Status) {
+	ready := "yes"
+	if !st.Ready {
+		ready = "NO: " + oneLine(st.Reason)
+	}
+	rows := []struct {
+		name  string
+		value any
+	}{
+		{"domain", oneLine(st.Domain)}, {"domain id", st.DomainID}, {"node", st.Node},
+		{"ready", ready}, {"secure", yesNo(st.Secure)}, {"attestation", oneLine(st.Attestation)},
+		{"restart mode", oneLine(st.RestartMode)}, {"rollback protected", yesNo(st.Protected)},
+		{"time", oneLine(st.Time)}, {"domain time", timeText(st.DomainTime)},
+		{"feature level", st.Feature}, {"generation", st.Generation}, {"applied index", st.Index},
+		{"apps", st.Apps}, {"keys", st.Keys}, {"requests accepted for", oneLine(st.ReplayAge)},
+	}
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%v\n", r.name, r.value)
+	}
+	for _, warning := range st.Warnings {
+		fmt.Fprintf(w, "warning\t%s\n", oneLine(warning))
+	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}
+
+// oneLine drops control characters from a node's words: they could steer the
+// terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// versionCmd is `holdfast version`.
+type versionCmd struct {
+	Server bool `help:"Ask the node for its version too."`
+
+	connection
+}
+
+// Run shows versions.
+func (c *versionCmd) Run(s *session) error {
+	v := struct {
+		build
+		Server *client.ServerVersion `json:"server,omitempty"`
+	}{build: versionInfo()}
+	if c.Server {
+		cl, err := c.dialAnonymous(s)
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		sv, err := cl.Version(s.ctx)
+		if err != nil {
+			return err
+		}
+		v.Server = &sv
+	}
+	return s.show(v, func(w io.Writer) {
+		fmt.Fprintf(w, "holdfast\t%s\t%s\t%s\t%s\n", v.Version, v.Revision, v.Go, v.Platform)
+		if v.Server != nil {
+			fmt.Fprintf(w, "server\t%s\t%s\n", v.Server.Version, v.Server.GitSHA)
+		}
+	})
+}
+
+// A build is what a program says of itself.
+type build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"` // of the source, shortened
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+// versionInfo is what the Go tool noted in this program.
+func versionInfo() build {
+	b := build{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Version = info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			b.Revision = s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return b
+}
