@@ -1,0 +1,5 @@
+package main
+
+import _ "example.test/m/trusted/server"
+
+func main() {}

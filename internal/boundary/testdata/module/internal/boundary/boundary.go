@@ -1,0 +1,5 @@
+package boundary
+
+import (
+	_ "example.test/m/kms" // want `depends on none of them`
+)

@@ -1,0 +1,5 @@
+package kms
+
+import (
+	_ "example.test/m/govern" // want `the vocabulary`
+)

@@ -1,0 +1,5 @@
+//go:build never
+
+package bad
+
+import "C" // want `what it loads is not checked`

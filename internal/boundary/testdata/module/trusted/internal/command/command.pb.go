@@ -1,0 +1,5 @@
+package command
+
+import "unsafe"
+
+var _ unsafe.Pointer
