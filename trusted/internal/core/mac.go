@@ -17,7 +17,7 @@ func (c *Caller) MAC(_ context.Context, r kms.MACRequest) (kms.MessageMAC, error
 		return kms.MessageMAC{}, err
 	}
 	data, err := c.macOf(rec, rec.Current, r.Message)
-	return kms.MessageMAC{Key: kms.KeyRef{ID: rec.ID, Version: rec.Current}, Data: data}, err
+	return kms.MessageMAC{Key: refOf(rec, 0), Data: data}, err
 }
 
 // VerifyMAC reports whether a MAC, whole, is that of a message. The errors are
@@ -27,15 +27,12 @@ func (c *Caller) VerifyMAC(_ context.Context, r kms.VerifyMACRequest) (kms.Verif
 	if err != nil {
 		return kms.Verification{}, err
 	}
-	version := r.Key.Version
-	if version == 0 {
-		version = rec.Current
-	}
-	want, err := c.macOf(rec, version, r.Message)
+	ref := refOf(rec, r.Key.Version)
+	want, err := c.macOf(rec, ref.Version, r.Message)
 	if err != nil {
 		return kms.Verification{}, err
 	}
-	return kms.Verification{Key: kms.KeyRef{ID: rec.ID, Version: version}, Valid: subtle.ConstantTimeCompare(want, r.MAC) == 1}, nil
+	return kms.Verification{Key: ref, Valid: subtle.ConstantTimeCompare(want, r.MAC) == 1}, nil
 }
 
 func (c *Caller) macOf(rec *state.Key, n kms.KeyVersion, message []byte) (out []byte, err error) {

@@ -35,7 +35,7 @@ func (c *Caller) Rewrap(ctx context.Context, r kms.RewrapRequest) (kms.Ciphertex
 	}
 	defer clear(plain.Data)
 	data, err := c.seal(target, kms.EncryptRequest{Plaintext: plain.Data, Layout: kms.LayoutEHSM, Padding: r.Padding})
-	return kms.Ciphertext{Key: kms.KeyRef{ID: target.ID, Version: target.Current}, Data: data}, err
+	return kms.Ciphertext{Key: refOf(target, 0), Data: data}, err
 }
 
 // ImportParameters makes a key to wrap the material of another to. It changes
@@ -118,16 +118,13 @@ func (c *Caller) ExportKey(_ context.Context, ref kms.KeyRef) (kms.ExportedKey, 
 	if err := authz.State(rec, kms.UseEncrypt, c.core.now(c.view)); err != nil { // enabled: leaving is new use
 		return kms.ExportedKey{}, err
 	}
-	version := ref.Version
-	if version == 0 {
-		version = rec.Current
-	}
-	material, err := c.core.cfg.Keyring.Export(rec, version)
+	ref = refOf(rec, ref.Version)
+	material, err := c.core.cfg.Keyring.Export(rec, ref.Version)
 	if err != nil {
 		return kms.ExportedKey{}, err
 	}
 	defer material.Wipe()
-	out := kms.ExportedKey{Key: kms.KeyRef{ID: rec.ID, Version: version}, Spec: rec.Spec}
+	out := kms.ExportedKey{Key: ref, Spec: rec.Spec}
 	err = material.Use(func(b []byte) error { out.Material = append([]byte(nil), b...); return nil })
 	return out, err
 }

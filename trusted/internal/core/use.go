@@ -27,7 +27,7 @@ func (c *Caller) Encrypt(_ context.Context, r kms.EncryptRequest) (kms.Ciphertex
 		return kms.Ciphertext{}, err
 	}
 	data, err := c.seal(rec, r)
-	return kms.Ciphertext{Key: kms.KeyRef{ID: rec.ID, Version: rec.Current}, Data: data}, err
+	return kms.Ciphertext{Key: refOf(rec, 0), Data: data}, err
 }
 
 // Decrypt opens what Encrypt and GenerateDataKey sealed. Every reason why it
@@ -77,7 +77,7 @@ func (c *Caller) GenerateDataKey(_ context.Context, r kms.DataKeyRequest) (kms.D
 	if err != nil {
 		return kms.DataKey{}, err
 	}
-	out := kms.DataKey{Key: kms.KeyRef{ID: rec.ID, Version: rec.Current}, Plaintext: plain, Wrapped: wrapped}
+	out := kms.DataKey{Key: refOf(rec, 0), Plaintext: plain, Wrapped: wrapped}
 	if r.NoPlaintext {
 		clear(plain)
 		out.Plaintext = nil
@@ -96,12 +96,20 @@ func (c *Caller) Sign(ctx context.Context, r kms.SignRequest) (kms.Signature, er
 	if err != nil {
 		return kms.Signature{}, err
 	}
-	out := kms.Signature{Key: kms.KeyRef{ID: rec.ID, Version: rec.Current}}
+	out := kms.Signature{Key: refOf(rec, 0)}
 	err = c.lendPrivate(ctx, rec, rec.Current, func(k alg.Key) error {
 		out.Data, err = k.Sign(in)
 		return err
 	})
 	return out, err
+}
+
+// refOf names the version of a key that is asked for; zero asks for the current one.
+func refOf(rec *state.Key, n kms.KeyVersion) kms.KeyRef {
+	if n == 0 {
+		n = rec.Current
+	}
+	return kms.KeyRef{ID: rec.ID, Version: n}
 }
 
 // lendPrivate lends a key for an operation with its private half, which waits
@@ -124,12 +132,9 @@ func (c *Caller) Verify(_ context.Context, r kms.VerifyRequest) (kms.Verificatio
 	if err != nil {
 		return kms.Verification{}, err
 	}
-	version := r.Key.Version
-	if version == 0 {
-		version = rec.Current
-	}
-	out := kms.Verification{Key: kms.KeyRef{ID: rec.ID, Version: version}}
-	err = c.core.cfg.Keyring.Lend(rec, version, func(k alg.Key) error {
+	ref := refOf(rec, r.Key.Version)
+	out := kms.Verification{Key: ref}
+	err = c.core.cfg.Keyring.Lend(rec, ref.Version, func(k alg.Key) error {
 		out.Valid, err = k.Verify(in, r.Signature)
 		return err
 	})
@@ -143,12 +148,9 @@ func (c *Caller) PublicKey(_ context.Context, ref kms.KeyRef) (kms.PublicKey, er
 	if err != nil {
 		return kms.PublicKey{}, err
 	}
-	version := ref.Version
-	if version == 0 {
-		version = rec.Current
-	}
-	out := kms.PublicKey{Key: kms.KeyRef{ID: rec.ID, Version: version}, Spec: rec.Spec}
-	err = c.core.cfg.Keyring.Lend(rec, version, func(k alg.Key) error {
+	ref = refOf(rec, ref.Version)
+	out := kms.PublicKey{Key: ref, Spec: rec.Spec}
+	err = c.core.cfg.Keyring.Lend(rec, ref.Version, func(k alg.Key) error {
 		out.DER, err = k.Public()
 		return err
 	})
