@@ -42,6 +42,13 @@ type Command struct {
 	//	*Command_DeleteKey
 	//	*Command_DeleteAppKeys
 	//	*Command_ImportKey
+	//	*Command_SetPolicy
+	//	*Command_PutCredential
+	//	*Command_SetCredential
+	//	*Command_RevokeCredential
+	//	*Command_PutQuotePolicy
+	//	*Command_SetCondition
+	//	*Command_Tick
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -168,6 +175,69 @@ func (x *Command) GetImportKey() *ImportKey {
 	return nil
 }
 
+func (x *Command) GetSetPolicy() *SetPolicy {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetPolicy); ok {
+			return x.SetPolicy
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutCredential() *PutCredential {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutCredential); ok {
+			return x.PutCredential
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetCredential() *SetCredential {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetCredential); ok {
+			return x.SetCredential
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeCredential() *RevokeCredential {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RevokeCredential); ok {
+			return x.RevokeCredential
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutQuotePolicy() *PutQuotePolicy {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutQuotePolicy); ok {
+			return x.PutQuotePolicy
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetCondition() *SetCondition {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetCondition); ok {
+			return x.SetCondition
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTick() *Tick {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Tick); ok {
+			return x.Tick
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -200,6 +270,34 @@ type Command_ImportKey struct {
 	ImportKey *ImportKey `protobuf:"bytes,16,opt,name=import_key,json=importKey,proto3,oneof"`
 }
 
+type Command_SetPolicy struct {
+	SetPolicy *SetPolicy `protobuf:"bytes,17,opt,name=set_policy,json=setPolicy,proto3,oneof"`
+}
+
+type Command_PutCredential struct {
+	PutCredential *PutCredential `protobuf:"bytes,18,opt,name=put_credential,json=putCredential,proto3,oneof"`
+}
+
+type Command_SetCredential struct {
+	SetCredential *SetCredential `protobuf:"bytes,19,opt,name=set_credential,json=setCredential,proto3,oneof"`
+}
+
+type Command_RevokeCredential struct {
+	RevokeCredential *RevokeCredential `protobuf:"bytes,20,opt,name=revoke_credential,json=revokeCredential,proto3,oneof"`
+}
+
+type Command_PutQuotePolicy struct {
+	PutQuotePolicy *PutQuotePolicy `protobuf:"bytes,21,opt,name=put_quote_policy,json=putQuotePolicy,proto3,oneof"`
+}
+
+type Command_SetCondition struct {
+	SetCondition *SetCondition `protobuf:"bytes,22,opt,name=set_condition,json=setCondition,proto3,oneof"`
+}
+
+type Command_Tick struct {
+	Tick *Tick `protobuf:"bytes,23,opt,name=tick,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -214,14 +312,29 @@ func (*Command_DeleteAppKeys) isCommand_Op() {}
 
 func (*Command_ImportKey) isCommand_Op() {}
 
+func (*Command_SetPolicy) isCommand_Op() {}
+
+func (*Command_PutCredential) isCommand_Op() {}
+
+func (*Command_SetCredential) isCommand_Op() {}
+
+func (*Command_RevokeCredential) isCommand_Op() {}
+
+func (*Command_PutQuotePolicy) isCommand_Op() {}
+
+func (*Command_SetCondition) isCommand_Op() {}
+
+func (*Command_Tick) isCommand_Op() {}
+
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	App                []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
 	Credential         []byte                 `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
 	CredentialRevision uint64                 `protobuf:"varint,3,opt,name=credential_revision,json=credentialRevision,proto3" json:"credential_revision,omitempty"`
-	RequestMac         []byte                 `protobuf:"bytes,4,opt,name=request_mac,json=requestMac,proto3" json:"request_mac,omitempty"`     // first 16 bytes of a v1 request's MAC: refused when seen before
-	RequestTime        int64                  `protobuf:"varint,5,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"` // what that request said, ns since 1970
+	RequestMac         []byte                 `protobuf:"bytes,4,opt,name=request_mac,json=requestMac,proto3" json:"request_mac,omitempty"`        // first 16 bytes of a v1 request's MAC: refused when seen before
+	RequestTime        int64                  `protobuf:"varint,5,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`    // what that request said, ns since 1970
+	PolicySerial       uint64                 `protobuf:"varint,6,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that an attested workload was judged under; 0: no attestation counted
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -291,16 +404,25 @@ func (x *Principal) GetRequestTime() int64 {
 	return 0
 }
 
+func (x *Principal) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
 // Found is the first command of every log.
 type Found struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Domain        []byte                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	Charter       []byte                 `protobuf:"bytes,2,opt,name=charter,proto3" json:"charter,omitempty"`
-	Bootstrap     []byte                 `protobuf:"bytes,3,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`
+	Bootstrap     []byte                 `protobuf:"bytes,3,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"` // its envelope
 	FeatureLevel  uint32                 `protobuf:"varint,4,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
-	Checksum      []byte                 `protobuf:"bytes,5,opt,name=checksum,proto3" json:"checksum,omitempty"` // of master secret 0
-	Simulated     bool                   `protobuf:"varint,6,opt,name=simulated,proto3" json:"simulated,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,5,opt,name=checksum,proto3" json:"checksum,omitempty"`    // of master secret 0
+	Simulated     bool                   `protobuf:"varint,6,opt,name=simulated,proto3" json:"simulated,omitempty"` // the founder's evidence was
 	Authority     *Authority             `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
+	Policy        []byte                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`     // policy 1, its envelope
+	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"` // the founder's, for the key that the bootstrap names
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +506,81 @@ func (x *Found) GetAuthority() *Authority {
 	return nil
 }
 
+func (x *Found) GetPolicy() []byte {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *Found) GetEvidence() *Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+// Evidence is what a TEE handed out, with the collateral it was judged by.
+type Evidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tee           string                 `protobuf:"bytes,1,opt,name=tee,proto3" json:"tee,omitempty"`
+	Quote         []byte                 `protobuf:"bytes,2,opt,name=quote,proto3" json:"quote,omitempty"`
+	Collateral    []byte                 `protobuf:"bytes,3,opt,name=collateral,proto3" json:"collateral,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Evidence) GetTee() string {
+	if x != nil {
+		return x.Tee
+	}
+	return ""
+}
+
+func (x *Evidence) GetQuote() []byte {
+	if x != nil {
+		return x.Quote
+	}
+	return nil
+}
+
+func (x *Evidence) GetCollateral() []byte {
+	if x != nil {
+		return x.Collateral
+	}
+	return nil
+}
+
 // Authority is the domain's certificate authority.
 type Authority struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -396,7 +593,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +605,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +618,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{3}
+	return file_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Authority) GetCertificate() []byte {
@@ -450,13 +647,14 @@ type PutApp struct {
 	App           *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
 	Credential    *Credential            `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
 	MaxApps       uint32                 `protobuf:"varint,3,opt,name=max_apps,json=maxApps,proto3" json:"max_apps,omitempty"`
+	Admission     *Admission             `protobuf:"bytes,4,opt,name=admission,proto3" json:"admission,omitempty"` // absent: enrolment is open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutApp) Reset() {
 	*x = PutApp{}
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +666,7 @@ func (x *PutApp) String() string {
 func (*PutApp) ProtoMessage() {}
 
 func (x *PutApp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +679,7 @@ func (x *PutApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApp.ProtoReflect.Descriptor instead.
 func (*PutApp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{4}
+	return file_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PutApp) GetApp() *App {
@@ -505,6 +703,537 @@ func (x *PutApp) GetMaxApps() uint32 {
 	return 0
 }
 
+func (x *PutApp) GetAdmission() *Admission {
+	if x != nil {
+		return x.Admission
+	}
+	return nil
+}
+
+// Admission is why an app may enrol where not everybody may. One id enrols once
+// until it expires.
+type Admission struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes: of the ticket, or of the evidence
+	Expires       int64                  `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	PolicySerial  uint64                 `protobuf:"varint,3,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that it was judged under
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Admission) Reset() {
+	*x = Admission{}
+	mi := &file_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Admission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Admission) ProtoMessage() {}
+
+func (x *Admission) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Admission.ProtoReflect.Descriptor instead.
+func (*Admission) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Admission) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Admission) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Admission) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
+// SetPolicy is the next policy, as signed and submitted.
+type SetPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelope      []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicy) Reset() {
+	*x = SetPolicy{}
+	mi := &file_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicy) ProtoMessage() {}
+
+func (x *SetPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicy.ProtoReflect.Descriptor instead.
+func (*SetPolicy) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SetPolicy) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+type PutCredential struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Credential     *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
+	MaxCredentials uint32                 `protobuf:"varint,2,opt,name=max_credentials,json=maxCredentials,proto3" json:"max_credentials,omitempty"` // of its app
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PutCredential) Reset() {
+	*x = PutCredential{}
+	mi := &file_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCredential) ProtoMessage() {}
+
+func (x *PutCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
+func (*PutCredential) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PutCredential) GetCredential() *Credential {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *PutCredential) GetMaxCredentials() uint32 {
+	if x != nil {
+		return x.MaxCredentials
+	}
+	return 0
+}
+
+// SetCredential changes when a credential expires, and nothing else.
+type SetCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Expires       int64                  `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"` // under the new facts
+	Generation    uint32                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCredential) Reset() {
+	*x = SetCredential{}
+	mi := &file_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCredential) ProtoMessage() {}
+
+func (x *SetCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
+func (*SetCredential) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetCredential) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *SetCredential) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetCredential) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *SetCredential) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+func (x *SetCredential) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+type RevokeCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCredential) Reset() {
+	*x = RevokeCredential{}
+	mi := &file_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCredential) ProtoMessage() {}
+
+func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
+func (*RevokeCredential) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RevokeCredential) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RevokeCredential) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type PutQuotePolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        *QuotePolicy           `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	MaxPolicies   uint32                 `protobuf:"varint,2,opt,name=max_policies,json=maxPolicies,proto3" json:"max_policies,omitempty"` // of its app
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutQuotePolicy) Reset() {
+	*x = PutQuotePolicy{}
+	mi := &file_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutQuotePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutQuotePolicy) ProtoMessage() {}
+
+func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
+func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *PutQuotePolicy) GetMaxPolicies() uint32 {
+	if x != nil {
+		return x.MaxPolicies
+	}
+	return 0
+}
+
+// QuotePolicy is eHSM's: which enclave a quote must be of.
+type QuotePolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	App           []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	MrEnclave     []byte                 `protobuf:"bytes,3,opt,name=mr_enclave,json=mrEnclave,proto3" json:"mr_enclave,omitempty"`
+	MrSigner      []byte                 `protobuf:"bytes,4,opt,name=mr_signer,json=mrSigner,proto3" json:"mr_signer,omitempty"`
+	Created       int64                  `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotePolicy) Reset() {
+	*x = QuotePolicy{}
+	mi := &file_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotePolicy) ProtoMessage() {}
+
+func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
+func (*QuotePolicy) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QuotePolicy) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *QuotePolicy) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *QuotePolicy) GetMrEnclave() []byte {
+	if x != nil {
+		return x.MrEnclave
+	}
+	return nil
+}
+
+func (x *QuotePolicy) GetMrSigner() []byte {
+	if x != nil {
+		return x.MrSigner
+	}
+	return nil
+}
+
+func (x *QuotePolicy) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+// SetCondition changes who may use a key. A change that widens carries either
+// the operator's document that orders it or a principal that was attested.
+type SetCondition struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Condition     []byte                 `protobuf:"bytes,3,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
+	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`         // the operator's envelope, if any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCondition) Reset() {
+	*x = SetCondition{}
+	mi := &file_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCondition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCondition) ProtoMessage() {}
+
+func (x *SetCondition) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
+func (*SetCondition) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SetCondition) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetCondition) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetCondition) GetCondition() []byte {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+func (x *SetCondition) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// Tick moves domain time on.
+type Tick struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tick) Reset() {
+	*x = Tick{}
+	mi := &file_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tick) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tick) ProtoMessage() {}
+
+func (x *Tick) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tick.ProtoReflect.Descriptor instead.
+func (*Tick) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{14}
+}
+
 type PutKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -514,7 +1243,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +1255,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +1268,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{5}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -560,7 +1289,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +1301,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +1314,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{6}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -619,7 +1348,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +1360,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +1373,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{7}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -669,7 +1398,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +1410,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +1423,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{8}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -709,7 +1438,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +1450,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +1463,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -768,7 +1497,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1509,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1522,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *App) GetId() []byte {
@@ -820,13 +1549,14 @@ type Credential struct {
 	Generation    uint32                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
 	Wrapped       []byte                 `protobuf:"bytes,7,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
 	Revision      uint64                 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Name          string                 `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"` // for people
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1568,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1581,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Credential) GetId() []byte {
@@ -910,6 +1640,13 @@ func (x *Credential) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Credential) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type Key struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -924,13 +1661,14 @@ type Key struct {
 	Current       uint32                 `protobuf:"varint,10,opt,name=current,proto3" json:"current,omitempty"`
 	Versions      []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
 	Revision      uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Condition     []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1680,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1693,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Key) GetId() []byte {
@@ -1042,6 +1780,13 @@ func (x *Key) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Key) GetCondition() []byte {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
 type KeyVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1054,7 +1799,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1811,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1824,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -1122,6 +1867,8 @@ type Record struct {
 	//	*Record_Seen
 	//	*Record_Done
 	//	*Record_End
+	//	*Record_QuotePolicy
+	//	*Record_Admission
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1129,7 +1876,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1888,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1901,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -1227,6 +1974,24 @@ func (x *Record) GetEnd() *End {
 	return nil
 }
 
+func (x *Record) GetQuotePolicy() *QuotePolicy {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_QuotePolicy); ok {
+			return x.QuotePolicy
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetAdmission() *Admission {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Admission); ok {
+			return x.Admission
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -1259,6 +2024,14 @@ type Record_End struct {
 	End *End `protobuf:"bytes,7,opt,name=end,proto3,oneof"` // last
 }
 
+type Record_QuotePolicy struct {
+	QuotePolicy *QuotePolicy `protobuf:"bytes,8,opt,name=quote_policy,json=quotePolicy,proto3,oneof"`
+}
+
+type Record_Admission struct {
+	Admission *Admission `protobuf:"bytes,9,opt,name=admission,proto3,oneof"` // that was used and has not expired
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -1273,6 +2046,10 @@ func (*Record_Done) isRecord_Kind() {}
 
 func (*Record_End) isRecord_Kind() {}
 
+func (*Record_QuotePolicy) isRecord_Kind() {}
+
+func (*Record_Admission) isRecord_Kind() {}
+
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
@@ -1281,13 +2058,15 @@ type Header struct {
 	Found         *Found                 `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`
 	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                          // the last revision given out
 	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"` // seconds
+	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                               // the envelope of the policy in force
+	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                        // evidence of a simulated platform was ever admitted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +2078,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +2091,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -1357,6 +2136,20 @@ func (x *Header) GetReplayFloor() int64 {
 	return 0
 }
 
+func (x *Header) GetPolicy() []byte {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *Header) GetSimulated() bool {
+	if x != nil {
+		return x.Simulated
+	}
+	return false
+}
+
 // Seen is a bucket of v1 requests that changed state: their MACs, sorted, 16 bytes each.
 type Seen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1368,7 +2161,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +2173,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +2186,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -1423,7 +2216,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +2228,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +2241,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Done) GetId() []byte {
@@ -1488,7 +2281,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +2293,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +2306,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -1527,7 +2320,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\x8d\x04\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xee\a\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -1541,8 +2334,16 @@ const file_command_proto_rawDesc = "" +
 	"delete_key\x18\x0e \x01(\v2\x1a.holdfast.log.v1.DeleteKeyH\x00R\tdeleteKey\x12H\n" +
 	"\x0fdelete_app_keys\x18\x0f \x01(\v2\x1e.holdfast.log.v1.DeleteAppKeysH\x00R\rdeleteAppKeys\x12;\n" +
 	"\n" +
-	"import_key\x18\x10 \x01(\v2\x1a.holdfast.log.v1.ImportKeyH\x00R\timportKeyB\x04\n" +
-	"\x02op\"\xb2\x01\n" +
+	"import_key\x18\x10 \x01(\v2\x1a.holdfast.log.v1.ImportKeyH\x00R\timportKey\x12;\n" +
+	"\n" +
+	"set_policy\x18\x11 \x01(\v2\x1a.holdfast.log.v1.SetPolicyH\x00R\tsetPolicy\x12G\n" +
+	"\x0eput_credential\x18\x12 \x01(\v2\x1e.holdfast.log.v1.PutCredentialH\x00R\rputCredential\x12G\n" +
+	"\x0eset_credential\x18\x13 \x01(\v2\x1e.holdfast.log.v1.SetCredentialH\x00R\rsetCredential\x12P\n" +
+	"\x11revoke_credential\x18\x14 \x01(\v2!.holdfast.log.v1.RevokeCredentialH\x00R\x10revokeCredential\x12K\n" +
+	"\x10put_quote_policy\x18\x15 \x01(\v2\x1f.holdfast.log.v1.PutQuotePolicyH\x00R\x0eputQuotePolicy\x12D\n" +
+	"\rset_condition\x18\x16 \x01(\v2\x1d.holdfast.log.v1.SetConditionH\x00R\fsetCondition\x12+\n" +
+	"\x04tick\x18\x17 \x01(\v2\x15.holdfast.log.v1.TickH\x00R\x04tickB\x04\n" +
+	"\x02op\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
 	"\n" +
@@ -1551,7 +2352,8 @@ const file_command_proto_rawDesc = "" +
 	"\x13credential_revision\x18\x03 \x01(\x04R\x12credentialRevision\x12\x1f\n" +
 	"\vrequest_mac\x18\x04 \x01(\fR\n" +
 	"requestMac\x12!\n" +
-	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\"\xf0\x01\n" +
+	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\x12#\n" +
+	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xbf\x02\n" +
 	"\x05Found\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\fR\x06domain\x12\x18\n" +
 	"\acharter\x18\x02 \x01(\fR\acharter\x12\x1c\n" +
@@ -1559,20 +2361,67 @@ const file_command_proto_rawDesc = "" +
 	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\x12\x1a\n" +
 	"\bchecksum\x18\x05 \x01(\fR\bchecksum\x12\x1c\n" +
 	"\tsimulated\x18\x06 \x01(\bR\tsimulated\x128\n" +
-	"\tauthority\x18\a \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\"n\n" +
+	"\tauthority\x18\a \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\x12\x16\n" +
+	"\x06policy\x18\b \x01(\fR\x06policy\x125\n" +
+	"\bevidence\x18\t \x01(\v2\x19.holdfast.log.v1.EvidenceR\bevidence\"R\n" +
+	"\bEvidence\x12\x10\n" +
+	"\x03tee\x18\x01 \x01(\tR\x03tee\x12\x14\n" +
+	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
+	"\n" +
+	"collateral\x18\x03 \x01(\fR\n" +
+	"collateral\"n\n" +
 	"\tAuthority\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x1f\n" +
 	"\vwrapped_key\x18\x03 \x01(\fR\n" +
-	"wrappedKey\"\x88\x01\n" +
+	"wrappedKey\"\xc2\x01\n" +
 	"\x06PutApp\x12&\n" +
 	"\x03app\x18\x01 \x01(\v2\x14.holdfast.log.v1.AppR\x03app\x12;\n" +
 	"\n" +
 	"credential\x18\x02 \x01(\v2\x1b.holdfast.log.v1.CredentialR\n" +
 	"credential\x12\x19\n" +
-	"\bmax_apps\x18\x03 \x01(\rR\amaxApps\"0\n" +
+	"\bmax_apps\x18\x03 \x01(\rR\amaxApps\x128\n" +
+	"\tadmission\x18\x04 \x01(\v2\x1a.holdfast.log.v1.AdmissionR\tadmission\"Z\n" +
+	"\tAdmission\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12#\n" +
+	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\"'\n" +
+	"\tSetPolicy\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"u\n" +
+	"\rPutCredential\x12;\n" +
+	"\n" +
+	"credential\x18\x01 \x01(\v2\x1b.holdfast.log.v1.CredentialR\n" +
+	"credential\x12'\n" +
+	"\x0fmax_credentials\x18\x02 \x01(\rR\x0emaxCredentials\"\x8f\x01\n" +
+	"\rSetCredential\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x03R\aexpires\x12\x18\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\rR\n" +
+	"generation\">\n" +
+	"\x10RevokeCredential\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"i\n" +
+	"\x0ePutQuotePolicy\x124\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1c.holdfast.log.v1.QuotePolicyR\x06policy\x12!\n" +
+	"\fmax_policies\x18\x02 \x01(\rR\vmaxPolicies\"\x85\x01\n" +
+	"\vQuotePolicy\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\fR\x03app\x12\x1d\n" +
+	"\n" +
+	"mr_enclave\x18\x03 \x01(\fR\tmrEnclave\x12\x1b\n" +
+	"\tmr_signer\x18\x04 \x01(\fR\bmrSigner\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x03R\acreated\"p\n" +
+	"\fSetCondition\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1c\n" +
+	"\tcondition\x18\x03 \x01(\fR\tcondition\x12\x14\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"\x06\n" +
+	"\x04Tick\"0\n" +
 	"\x06PutKey\x12&\n" +
 	"\x03key\x18\x01 \x01(\v2\x14.holdfast.log.v1.KeyR\x03key\"Q\n" +
 	"\vSetKeyState\x12\x10\n" +
@@ -1589,7 +2438,7 @@ const file_command_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"/\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\x03R\acreated\"\xda\x01\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\"\xee\x01\n" +
 	"\n" +
 	"Credential\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
@@ -1601,7 +2450,8 @@ const file_command_proto_rawDesc = "" +
 	"generation\x18\x06 \x01(\rR\n" +
 	"generation\x12\x18\n" +
 	"\awrapped\x18\a \x01(\fR\awrapped\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x04R\brevision\"\xc4\x02\n" +
+	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
+	"\x04name\x18\t \x01(\tR\x04name\"\xe2\x02\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
@@ -1617,7 +2467,8 @@ const file_command_proto_rawDesc = "" +
 	"\acurrent\x18\n" +
 	" \x01(\rR\acurrent\x127\n" +
 	"\bversions\x18\v \x03(\v2\x1b.holdfast.log.v1.KeyVersionR\bversions\x12\x1a\n" +
-	"\brevision\x18\f \x01(\x04R\brevision\"x\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\x12\x1c\n" +
+	"\tcondition\x18\r \x01(\fR\tcondition\"x\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
@@ -1625,7 +2476,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
-	"\awrapped\x18\x04 \x01(\fR\awrapped\"\xda\x02\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\"\xd9\x03\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -1635,15 +2486,19 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x04 \x01(\v2\x14.holdfast.log.v1.KeyH\x00R\x03key\x12+\n" +
 	"\x04seen\x18\x05 \x01(\v2\x15.holdfast.log.v1.SeenH\x00R\x04seen\x12+\n" +
 	"\x04done\x18\x06 \x01(\v2\x15.holdfast.log.v1.DoneH\x00R\x04done\x12(\n" +
-	"\x03end\x18\a \x01(\v2\x14.holdfast.log.v1.EndH\x00R\x03endB\x06\n" +
-	"\x04kind\"\xb7\x01\n" +
+	"\x03end\x18\a \x01(\v2\x14.holdfast.log.v1.EndH\x00R\x03end\x12A\n" +
+	"\fquote_policy\x18\b \x01(\v2\x1c.holdfast.log.v1.QuotePolicyH\x00R\vquotePolicy\x12:\n" +
+	"\tadmission\x18\t \x01(\v2\x1a.holdfast.log.v1.AdmissionH\x00R\tadmissionB\x06\n" +
+	"\x04kind\"\xed\x01\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x03R\x04time\x12,\n" +
 	"\x05found\x18\x04 \x01(\v2\x16.holdfast.log.v1.FoundR\x05found\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12!\n" +
-	"\freplay_floor\x18\x06 \x01(\x03R\vreplayFloor\"2\n" +
+	"\freplay_floor\x18\x06 \x01(\x03R\vreplayFloor\x12\x16\n" +
+	"\x06policy\x18\a \x01(\fR\x06policy\x12\x1c\n" +
+	"\tsimulated\x18\b \x01(\bR\tsimulated\"2\n" +
 	"\x04Seen\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x03R\x06second\x12\x12\n" +
 	"\x04macs\x18\x02 \x01(\fR\x04macs\"R\n" +
@@ -1667,56 +2522,79 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_command_proto_goTypes = []any{
-	(*Command)(nil),       // 0: holdfast.log.v1.Command
-	(*Principal)(nil),     // 1: holdfast.log.v1.Principal
-	(*Found)(nil),         // 2: holdfast.log.v1.Found
-	(*Authority)(nil),     // 3: holdfast.log.v1.Authority
-	(*PutApp)(nil),        // 4: holdfast.log.v1.PutApp
-	(*PutKey)(nil),        // 5: holdfast.log.v1.PutKey
-	(*SetKeyState)(nil),   // 6: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),     // 7: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil), // 8: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),     // 9: holdfast.log.v1.ImportKey
-	(*App)(nil),           // 10: holdfast.log.v1.App
-	(*Credential)(nil),    // 11: holdfast.log.v1.Credential
-	(*Key)(nil),           // 12: holdfast.log.v1.Key
-	(*KeyVersion)(nil),    // 13: holdfast.log.v1.KeyVersion
-	(*Record)(nil),        // 14: holdfast.log.v1.Record
-	(*Header)(nil),        // 15: holdfast.log.v1.Header
-	(*Seen)(nil),          // 16: holdfast.log.v1.Seen
-	(*Done)(nil),          // 17: holdfast.log.v1.Done
-	(*End)(nil),           // 18: holdfast.log.v1.End
+	(*Command)(nil),          // 0: holdfast.log.v1.Command
+	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
+	(*Found)(nil),            // 2: holdfast.log.v1.Found
+	(*Evidence)(nil),         // 3: holdfast.log.v1.Evidence
+	(*Authority)(nil),        // 4: holdfast.log.v1.Authority
+	(*PutApp)(nil),           // 5: holdfast.log.v1.PutApp
+	(*Admission)(nil),        // 6: holdfast.log.v1.Admission
+	(*SetPolicy)(nil),        // 7: holdfast.log.v1.SetPolicy
+	(*PutCredential)(nil),    // 8: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),    // 9: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil), // 10: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),   // 11: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),      // 12: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),     // 13: holdfast.log.v1.SetCondition
+	(*Tick)(nil),             // 14: holdfast.log.v1.Tick
+	(*PutKey)(nil),           // 15: holdfast.log.v1.PutKey
+	(*SetKeyState)(nil),      // 16: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),        // 17: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),    // 18: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),        // 19: holdfast.log.v1.ImportKey
+	(*App)(nil),              // 20: holdfast.log.v1.App
+	(*Credential)(nil),       // 21: holdfast.log.v1.Credential
+	(*Key)(nil),              // 22: holdfast.log.v1.Key
+	(*KeyVersion)(nil),       // 23: holdfast.log.v1.KeyVersion
+	(*Record)(nil),           // 24: holdfast.log.v1.Record
+	(*Header)(nil),           // 25: holdfast.log.v1.Header
+	(*Seen)(nil),             // 26: holdfast.log.v1.Seen
+	(*Done)(nil),             // 27: holdfast.log.v1.Done
+	(*End)(nil),              // 28: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
-	4,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	5,  // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	6,  // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	7,  // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	8,  // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	9,  // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
-	3,  // 8: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	10, // 9: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	11, // 10: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	12, // 11: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	13, // 12: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	13, // 13: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	15, // 14: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	10, // 15: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	11, // 16: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	12, // 17: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	16, // 18: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	17, // 19: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	18, // 20: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	2,  // 21: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
+	15, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	16, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	17, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	18, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	19, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
+	8,  // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	9,  // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	10, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	11, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	13, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	14, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	4,  // 15: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	3,  // 16: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	20, // 17: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	21, // 18: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	6,  // 19: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	21, // 20: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	12, // 21: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	22, // 22: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	23, // 23: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	23, // 24: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	25, // 25: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	20, // 26: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	21, // 27: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	22, // 28: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	26, // 29: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	27, // 30: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	28, // 31: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	12, // 32: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 33: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	2,  // 34: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -1732,8 +2610,15 @@ func file_command_proto_init() {
 		(*Command_DeleteKey)(nil),
 		(*Command_DeleteAppKeys)(nil),
 		(*Command_ImportKey)(nil),
+		(*Command_SetPolicy)(nil),
+		(*Command_PutCredential)(nil),
+		(*Command_SetCredential)(nil),
+		(*Command_RevokeCredential)(nil),
+		(*Command_PutQuotePolicy)(nil),
+		(*Command_SetCondition)(nil),
+		(*Command_Tick)(nil),
 	}
-	file_command_proto_msgTypes[14].OneofWrappers = []any{
+	file_command_proto_msgTypes[24].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -1741,6 +2626,8 @@ func file_command_proto_init() {
 		(*Record_Seen)(nil),
 		(*Record_Done)(nil),
 		(*Record_End)(nil),
+		(*Record_QuotePolicy)(nil),
+		(*Record_Admission)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1748,7 +2635,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
