@@ -6,16 +6,22 @@ package api
 
 import (
 	"net/http"
+	"strings"
 )
 
 // A Route is one endpoint.
 type Route struct {
 	Method  string // "" is every method; a path with another method is answered 405
 	Path    string // compared as it was sent
+	Prefix  bool   // Path is only the beginning of the paths
 	Handler http.Handler
 }
 
-// A Table serves the route whose path is exactly the request's. Unlike
+func (rt *Route) serves(path string) bool {
+	return path == rt.Path || rt.Prefix && strings.HasPrefix(path, rt.Path)
+}
+
+// A Table serves the first route whose path is the request's. Unlike
 // http.ServeMux it neither cleans paths nor redirects: clients that sign do not
 // follow, and a redirected POST loses its body.
 type Table struct {
@@ -27,7 +33,7 @@ func (t *Table) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowed := ""
 	for i := range t.Routes {
 		rt := &t.Routes[i]
-		if rt.Path != r.URL.Path {
+		if !rt.serves(r.URL.Path) {
 			continue
 		}
 		if rt.Method == "" || rt.Method == r.Method {

@@ -29,6 +29,7 @@ func TestTable(t *testing.T) {
 			{Method: http.MethodPut, Path: "/both", Handler: say("put")},
 			{Method: http.MethodPost, Path: "/both", Handler: say("post")},
 			{Path: "/any", Handler: say("any")},
+			{Path: "/many.", Prefix: true, Handler: say("many")},
 		},
 		Rest: say("rest"),
 	}
@@ -42,6 +43,10 @@ func TestTable(t *testing.T) {
 		{"PUT", "/both", 200, "put"},
 		{"POST", "/both", 200, "post"},
 		{"DELETE", "/any", 200, "any"},
+		{"GET", "/many.A/b", 200, "many"},
+		{"GET", "/many.", 200, "many"},
+		{"GET", "/many", 200, "rest"},
+		{"GET", "/x/../many.A", 200, "rest"},
 		{"GET", "/", 200, "rest"},
 		{"GET", "//status", 200, "rest"}, // neither cleaned nor redirected
 		{"GET", "/status/", 200, "rest"},

@@ -16,12 +16,17 @@ var (
 	noEmbed = []string{"default-src 'none'"}
 )
 
-// Send writes a response in one piece.
-func Send(w http.ResponseWriter, status int, contentType string, body []byte) {
-	h := w.Header()
+// Secure sets the headers of every response.
+func Secure(h http.Header) {
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
 	h["Content-Security-Policy"] = noEmbed
+}
+
+// Send writes a response in one piece.
+func Send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	Secure(h)
 	own := [...]string{contentType, strconv.Itoa(len(body))}
 	h["Content-Type"], h["Content-Length"] = own[0:1:1], own[1:2:2]
 	w.WriteHeader(status)

@@ -64,15 +64,16 @@ type Verifiers struct {
 // Where the policy is what refuses, the Claims say what was refused; where the
 // evidence itself does not hold, they are empty.
 func (v Verifiers) Verify(ev Evidence, p Policy, at time.Time) (Claims, error) {
-	claims, err := v.prove(ev, at)
+	claims, err := v.Prove(ev, at)
 	if err != nil {
 		return Claims{}, err
 	}
 	return claims, p.Admit(claims, at)
 }
 
-// prove is Verify without a policy.
-func (v Verifiers) prove(ev Evidence, at time.Time) (Claims, error) {
+// Prove is Verify without a policy: what ev proves, wanted or not. Policy.Admit
+// is to be asked before anything rests on it.
+func (v Verifiers) Prove(ev Evidence, at time.Time) (Claims, error) {
 	if ev.TEE == "" {
 		ev.TEE = Recognize(ev.Quote)
 	}

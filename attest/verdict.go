@@ -41,7 +41,7 @@ type Verdict struct {
 // collateral hold under a vendor's root; who and what it is remains to be read
 // in the verdict.
 func (v Verifiers) Verdict(ev Evidence, p *Policy, at time.Time) Verdict {
-	claims, err := v.prove(ev, at)
+	claims, err := v.Prove(ev, at)
 	if err != nil {
 		return refused(ev, err, at)
 	}

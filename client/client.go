@@ -18,6 +18,7 @@ import (
 type Client struct {
 	base    *url.URL
 	app     kms.AppID
+	cred    kms.CredentialID
 	key     APIKey
 	http    *http.Client
 	foreign bool // http is not ours
@@ -26,6 +27,7 @@ type Client struct {
 	now     func() time.Time
 	timeout time.Duration
 	tries   int
+	session *attendance // of an attested workload; nil: none
 }
 
 // New makes a client. It does not dial. The error is Invalid and has a hint.
@@ -37,12 +39,16 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.checkCredential(); err != nil {
 		return nil, err
 	}
-	hc, err := cfg.httpClient()
+	session, err := newAttendance(&cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, app: cfg.AppID, key: cfg.APIKey, http: hc, foreign: cfg.HTTPClient != nil,
-		v1: cfg.SignatureV1, bound: !cfg.Unbound, now: cfg.Now, timeout: cfg.Timeout, tries: 1 + cfg.Retries}
+	hc, err := cfg.httpClient(session)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{base: base, app: cfg.AppID, cred: cfg.credential(), key: cfg.APIKey, http: hc, foreign: cfg.HTTPClient != nil,
+		v1: cfg.SignatureV1, bound: !cfg.Unbound, now: cfg.Now, timeout: cfg.Timeout, tries: 1 + cfg.Retries, session: session}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -91,6 +97,10 @@ var (
 	actParameters  = action{name: "GetParametersForImport"}
 	actImport      = action{name: "ImportKeyMaterial"}
 	actExport      = action{name: "ExportKey", repeatable: true}
+	actQuote       = action{name: "GenerateQuote", repeatable: true}
+	actVerifyQuote = action{name: "VerifyQuote", repeatable: true}
+	actPutPolicy   = action{name: "UploadQuotePolicy"}
+	actGetPolicy   = action{name: "GetQuotePolicy", repeatable: true}
 )
 
 // call sends a and reads the result into R. A nil payload sends none.
@@ -144,7 +154,11 @@ type reply struct {
 func (c *Client) roundTrip(ctx context.Context, a action, payload any, read func(reply) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	renewed := false
 	for try := 1; ; try++ {
+		if err := c.attend(ctx, a); err != nil {
+			return err
+		}
 		// Signed anew each time, here or in send: a node takes each signature once.
 		body, err := c.body(a, payload)
 		if err != nil {
@@ -153,6 +167,10 @@ func (c *Client) roundTrip(ctx context.Context, a action, payload any, read func
 		r, err := c.send(ctx, a, body)
 		if err == nil {
 			err = read(r)
+		}
+		if !renewed && c.session.ended(err) {
+			renewed = true
+			continue
 		}
 		if !a.repeatable || try >= c.tries || !worthRepeating(err) || !pause(ctx, try) {
 			return err
@@ -225,7 +243,8 @@ func (c *Client) request(ctx context.Context, a action, body []byte) (*http.Requ
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if !c.v1 {
+	c.session.show(req.Header)
+	if !c.v1 && !c.key.IsZero() {
 		req = c.sign(req, body)
 	}
 	return req, nil

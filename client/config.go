@@ -22,9 +22,23 @@ type Config struct {
 	AppID  kms.AppID
 	APIKey APIKey
 
+	// CredentialID is which credential of the app APIKey belongs to. Zero: the
+	// app's first one, whose id is the AppID.
+	CredentialID kms.CredentialID
+
 	// CA holds the certificates, in PEM, that the node's certificate must
 	// descend from. Empty: the system's roots.
 	CA []byte
+
+	// Trust, where given, has each node prove what it is before anything is sent to
+	// it. It takes the place of CA, and of names: any node of the domain is as good
+	// as another. CA, HTTPClient and InsecureTrustAnyServer must then be zero.
+	Trust *Trust
+
+	// Workload, where given, has the client prove that it is a program in a TEE,
+	// and call as that; with AppID and APIKey, or without them. HTTPClient and
+	// SignatureV1 must then be zero.
+	Workload *Workload
 
 	// Timeout bounds each call, with everything that is repeated in it.
 	// Zero: 30 s.
@@ -104,8 +118,19 @@ func (c *Config) checkCredential() error {
 	return nil
 }
 
+// credential is the id that requests are signed for.
+func (c *Config) credential() kms.CredentialID {
+	if c.CredentialID == (kms.CredentialID{}) {
+		return kms.CredentialID(c.AppID)
+	}
+	return c.CredentialID
+}
+
 // httpClient returns the client that carries requests.
-func (c *Config) httpClient() (*http.Client, error) {
+func (c *Config) httpClient(session *attendance) (*http.Client, error) {
+	if c.Trust != nil {
+		return c.attestedClient(session)
+	}
 	if c.HTTPClient != nil {
 		if len(c.CA) > 0 || c.InsecureTrustAnyServer {
 			return nil, configError("HTTPClient", "given together with CA or InsecureTrustAnyServer", "set up trust in the HTTPClient")
@@ -116,6 +141,7 @@ func (c *Config) httpClient() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	session.certify(conf)
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
@@ -125,10 +151,25 @@ func (c *Config) httpClient() (*http.Client, error) {
 			MaxIdleConnsPerHost: idleConns,
 			IdleConnTimeout:     90 * time.Second,
 		},
-		// A redirect would carry a signed request to where it was not meant for.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: noRedirect,
 	}, nil
 }
+
+// attestedClient returns a client whose connections are attested.
+func (c *Config) attestedClient(session *attendance) (*http.Client, error) {
+	if c.HTTPClient != nil || len(c.CA) > 0 || c.InsecureTrustAnyServer {
+		return nil, configError("Trust", "given together with CA, HTTPClient or InsecureTrustAnyServer", "leave those out: a proof takes their place")
+	}
+	transport, err := newAttested(c)
+	if err != nil {
+		return nil, err
+	}
+	session.certify(transport.tls)
+	return &http.Client{Transport: transport, CheckRedirect: noRedirect}, nil
+}
+
+// noRedirect keeps a signed request from going where it was not meant for.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (c *Config) tlsConfig() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: c.InsecureTrustAnyServer}
@@ -142,8 +183,14 @@ func (c *Config) tlsConfig() (*tls.Config, error) {
 	return conf, nil
 }
 
-// TLSConfig returns the settings that a Client made of c would dial with.
-func (c Config) TLSConfig() (*tls.Config, error) { return c.tlsConfig() }
+// TLSConfig returns the settings that a Client made of c would dial with. A
+// Trust is more than settings: Attest first, and give CA what it returns.
+func (c Config) TLSConfig() (*tls.Config, error) {
+	if c.Trust != nil {
+		return nil, configError("Trust", "it cannot be had as settings of TLS", "attest the node, and set CA to what that returns")
+	}
+	return c.tlsConfig()
+}
 
 func configError(field, format, hint string, args ...any) error {
 	return kms.Errorf(kms.Invalid, format, args...).WithField(field).WithHint(hint)

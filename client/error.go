@@ -77,6 +77,8 @@ var verdicts = []verdict{
 	{"Server internal error", kms.Internal, hintLog},
 	{"It exists already.", kms.Exists, ""},
 	{"The service cannot confirm", kms.Stale, "the node cannot reach enough of its domain: try again, or another node"},
+	{sessionEnded, kms.Stale, "the client opens another session by itself: call again"},
+	{"The session's evidence", kms.Denied, "what the program or its platform proved is not accepted any more: see the domain's policy and the platform's TCB"},
 	{"Timestamp can't be repeated", kms.Replayed, "the node had this very request before: send a new one"},
 	{"Timestamp", kms.Stale, hintClock},
 	{"Nonce", kms.Invalid, ""},
@@ -131,7 +133,13 @@ const hintMaybe = "it may have happened all the same: look before you send it ag
 func unreachable(a action, err error) *Error {
 	e := &Error{Action: a.name, Message: "no answer from the node", Kind: kms.Unavailable, Err: err}
 	var cert *tls.CertificateVerificationError
+	var refused *kms.Error
 	switch {
+	case errors.As(err, &refused):
+		e.Kind, e.Hint, e.Err = refused.Kind, kms.HintOf(err), refused.Err
+		if refused.Kind != kms.Unavailable {
+			e.Message = "the node is not trusted, and nothing was sent to it"
+		}
 	case errors.As(err, &cert):
 		e.Message, e.Kind = "the node's certificate is not trusted", kms.Denied
 		e.Hint = "is this the CA of the domain that you mean, and the name or address in the node's certificate?"

@@ -19,10 +19,10 @@ import (
 // An envelope is what requests have around their payload. A signature of
 // version 2 is in a header; what eHSM's own has is in members of its own.
 type envelope struct {
-	AppID     kms.AppID `json:"appid"`
-	Nonce     string    `json:"nonce,omitempty"`
-	Timestamp string    `json:"timestamp,omitempty"`
-	Payload   any       `json:"payload,omitempty"`
+	AppID     kms.CredentialID `json:"appid,omitzero"` // eHSM has one credential per app; a workload without an app has none
+	Nonce     string           `json:"nonce,omitempty"`
+	Timestamp string           `json:"timestamp,omitempty"`
+	Payload   any              `json:"payload,omitempty"`
 }
 
 // body makes a request's body, or nil where none is needed.
@@ -30,10 +30,10 @@ func (c *Client) body(a action, payload any) ([]byte, error) {
 	if a.unsigned {
 		return nil, nil
 	}
-	if c.key.IsZero() {
+	if c.key.IsZero() && c.session == nil {
 		return nil, misuse(a, kms.Unauthenticated, "give AppID and APIKey; Enroll hands out both", "the client has no credential")
 	}
-	e := envelope{AppID: c.app, Payload: payload}
+	e := envelope{AppID: c.cred, Payload: payload}
 	if c.v1 {
 		e.Nonce, e.Timestamp = rand.Text(), strconv.FormatInt(c.now().UnixMilli(), 10)
 	}
@@ -106,7 +106,7 @@ func (s *signer) bind(info httptrace.GotConnInfo) {
 
 // sign sets the header, with a nonce of its own each time.
 func (s *signer) sign(b signature.Binding, exporter []byte) {
-	h := signature.Header{Credential: kms.CredentialID(s.client.app), TimeMillis: s.client.now().UnixMilli(), Binding: b}
+	h := signature.Header{Credential: s.client.cred, TimeMillis: s.client.now().UnixMilli(), Binding: b}
 	rand.Read(h.Nonce[:])
 	s.what.Exporter = exporter
 	key := []byte(s.client.key.Reveal())

@@ -44,10 +44,10 @@ func (c *Client) ImportKey(ctx context.Context, id kms.KeyID, material []byte) e
 const maxOAEPMaterial = 64
 
 // ImportParameters asks for a fresh public key to wrap the material of an
-// Imported key to, of one of the RSA specs, and for the token that proves to the
-// node that it made it. Both are good for one import, within 24 hours; Expires
-// stays zero. ImportKey does all of it; this is for material that another
-// machine wraps.
+// Imported key to, of one of the RSA specs or SM2, and for the token that proves
+// to the node that it made it. Both are good for one import, within 24 hours;
+// Expires stays zero. ImportKey does all of it; this is for material that
+// another machine wraps.
 func (c *Client) ImportParameters(ctx context.Context, id kms.KeyID, spec kms.Spec) (kms.ImportParameters, error) {
 	name, ok := wire.SpecName(spec)
 	if !ok {
@@ -93,7 +93,7 @@ func (c *Client) ImportKeyMaterial(ctx context.Context, req kms.ImportRequest) e
 }
 
 // WrapKey wraps key material to the public key of ImportParameters, an RSA
-// SubjectPublicKeyInfo in DER. OAEP is with SHA-256, MGF1 with SHA-256 and no
+// SubjectPublicKeyInfo in DER; this SDK has no SM2. OAEP is with SHA-256, MGF1 with SHA-256 and no
 // label (RFC 8017); WrapOAEPAES is that of a fresh AES-256 key, followed by the
 // material under that key by AES-KWP (RFC 5649): CKM_RSA_AES_KEY_WRAP of PKCS #11.
 func WrapKey(publicKey []byte, w kms.Wrapping, material []byte) ([]byte, error) {
@@ -147,15 +147,21 @@ func orTooLong(err error) error {
 }
 
 // ExportKey returns the private half or secret of a key that was created
-// exportable: PKCS #8 DER of an asymmetric key, the raw key of others. From then
-// on the key is as safe as what you keep it in. Errors: Denied or Misused for a
-// key that was not created so, NotFound, Foreign, Disabled.
-func (c *Client) ExportKey(ctx context.Context, id kms.KeyID) ([]byte, error) {
+// exportable: PKCS #8 DER of an asymmetric key, the raw key of others. Spec is zero
+// where this SDK does not know it. From then on the key is as safe as what you keep
+// it in. Errors: Denied or Misused for a key that was not created so, NotFound,
+// Foreign, Disabled.
+func (c *Client) ExportKey(ctx context.Context, id kms.KeyID) (kms.ExportedKey, error) {
 	if c.v1 {
-		return nil, errNotV1(actExport, "the export of a key")
+		return kms.ExportedKey{}, errNotV1(actExport, "the export of a key")
 	}
 	r, err := call[struct {
 		Material []byte `json:"key_material"`
+		KeySpec  string `json:"keyspec"`
 	}](ctx, c, actExport, keyPayload{id})
-	return r.Material, orMissing(actExport, err, r.Material)
+	if err := orMissing(actExport, err, r.Material); err != nil {
+		return kms.ExportedKey{}, err
+	}
+	spec, _ := wire.ParseSpec(r.KeySpec)
+	return kms.ExportedKey{Key: kms.KeyRef{ID: id}, Spec: spec, Material: r.Material}, nil
 }

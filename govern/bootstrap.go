@@ -7,53 +7,35 @@ import (
 // BootstrapVersion is the one version of the bootstrap that is understood.
 const BootstrapVersion = 1
 
-// A Bootstrap is the document that founds a domain: it names the charter and
-// the node that makes the first master secret. Its canonical form is
+// A Bootstrap is the document that founds a domain: it names the charter, the
+// node that makes the first master secret, and the first policy. The owner and
+// the signers' threshold sign it. Its canonical form is
 //
-//	{"version":1,"charter_digest":"…","founder":"…"}
+//	{"version":1,"charter_digest":"…","founder":"…","policy_digest":"…"}
 //
-// with both values as 64 lower-case hexadecimal digits.
+// with the values as 64 lower-case hexadecimal digits.
 type Bootstrap struct {
-	Version       int        // BootstrapVersion
-	CharterDigest Digest     // Charter.Digest
-	Founder       kms.NodeID // the founding node's key
-}
-
-type bootstrapJSON struct {
-	Version       int    `json:"version"`
-	CharterDigest string `json:"charter_digest"`
-	Founder       string `json:"founder"`
+	Version       int        `json:"version"`        // BootstrapVersion
+	CharterDigest Digest     `json:"charter_digest"` // Charter.Digest
+	Founder       kms.NodeID `json:"founder"`        // the founding node's key
+	PolicyDigest  Digest     `json:"policy_digest"`  // Policy.Digest of policy 1
 }
 
 // ParseBootstrap reads a bootstrap and validates it. The error is Invalid or
 // TooLarge and names the member at fault where one is.
-func ParseBootstrap(b []byte) (*Bootstrap, error) {
-	var j bootstrapJSON
-	if err := parse("bootstrap", b, &j); err != nil {
-		return nil, err
-	}
-	d := &Bootstrap{Version: j.Version}
-	if err := decodeHex(d.CharterDigest[:], j.CharterDigest); err != nil {
-		return nil, kms.Errorf(kms.Invalid, "bootstrap: %w", err).WithField("charter_digest")
-	}
-	if err := decodeHex(d.Founder[:], j.Founder); err != nil {
-		return nil, kms.Errorf(kms.Invalid, "bootstrap: %w", err).WithField("founder")
-	}
-	if err := d.Validate(); err != nil {
-		return nil, err
-	}
-	return d, nil
-}
+func ParseBootstrap(b []byte) (*Bootstrap, error) { return parseDocument[Bootstrap]("bootstrap", b) }
 
 // Validate checks every member. The error is Invalid and names the member.
 func (d *Bootstrap) Validate() error {
 	switch {
 	case d.Version != BootstrapVersion:
-		return kms.Errorf(kms.Invalid, "bootstrap: version %d is not understood", d.Version).WithField("version")
-	case d.CharterDigest == Digest{}:
+		return badVersion("bootstrap", d.Version)
+	case d.CharterDigest.IsZero():
 		return kms.Errorf(kms.Invalid, "bootstrap: names no charter").WithField("charter_digest")
 	case d.Founder == kms.NodeID{}:
 		return kms.Errorf(kms.Invalid, "bootstrap: names no founder").WithField("founder")
+	case d.PolicyDigest.IsZero():
+		return kms.Errorf(kms.Invalid, "bootstrap: names no policy").WithField("policy_digest")
 	}
 	return nil
 }
@@ -62,6 +44,8 @@ func (d *Bootstrap) Validate() error {
 func (d *Bootstrap) Names(c *Charter) bool { return d.CharterDigest == c.Digest() }
 
 // Canonical prints the bootstrap; ParseBootstrap reads it back.
-func (d *Bootstrap) Canonical() []byte {
-	return canonical(bootstrapJSON{Version: d.Version, CharterDigest: d.CharterDigest.String(), Founder: d.Founder.String()})
+func (d *Bootstrap) Canonical() []byte { return canonical(d) }
+
+func badVersion(what string, v int) error {
+	return kms.Errorf(kms.Invalid, "%s: version %d is not understood", what, v).WithField("version")
 }

@@ -9,17 +9,17 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
-	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -36,14 +36,8 @@ type vector struct {
 
 func vectors(tb testing.TB) []vector {
 	tb.Helper()
-	b, err := os.ReadFile("testdata/vectors.json")
-	if err != nil {
-		tb.Fatal(err)
-	}
 	var all []vector
-	if err := json.Unmarshal(b, &all); err != nil {
-		tb.Fatal(err)
-	}
+	readJSON(tb, "vectors.json", &all)
 	if len(all) < 3 {
 		tb.Fatalf("%d vectors, want at least 3", len(all))
 	}
@@ -75,23 +69,17 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-func ed25519Key(t *testing.T) govern.PublicKey {
-	t.Helper()
-	seed := bytes.Repeat([]byte{7}, ed25519.SeedSize)
-	key, err := govern.NewPublicKey(ed25519.NewKeyFromSeed(seed).Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 func TestPeopleMayWriteInTheirOwnOrder(t *testing.T) {
-	want := &govern.Charter{Version: 1, Name: `My "dev" domain`, Owner: ed25519Key(t), RestartMode: govern.Rejoin}
-	got, err := govern.ParseCharter(fmt.Appendf(nil, "\n{ \"restart_mode\":\"rejoin\",\n\t\"owner_key\": %q,\r\n \"name\": \"My \\u0022dev\\u0022 domain\", \"version\":1 }\n", want.Owner))
+	want := &govern.Charter{
+		Version: 1, Name: `My "dev" domain`, Owner: key(t, 1).Public(), Signers: publics(key(t, 2)), Threshold: 1, RestartMode: govern.Rejoin,
+		Intervals: govern.Intervals{Tick: attest.Age(time.Second), Epoch: attest.Age(24 * time.Hour)},
+	}
+	got, err := govern.ParseCharter(fmt.Appendf(nil, "\n{ \"restart_mode\":\"rejoin\", \"intervals\":{\"epoch\":\"24h\",\"tick\":\"1000ms\"},\"recovery_keys\":[],\"recovery_threshold\":0,"+
+		"\"threshold\":1, \"signers\": [ %q ],\n\t\"owner_key\": %q,\r\n \"name\": \"My \\u0022dev\\u0022 domain\", \"version\":1 }\n", want.Signers[0], want.Owner))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(govern.PublicKey{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(govern.PublicKey{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if want.Digest() != got.Digest() {
@@ -100,8 +88,9 @@ func TestPeopleMayWriteInTheirOwnOrder(t *testing.T) {
 }
 
 func TestCharterRefused(t *testing.T) {
-	key := ed25519Key(t).String()
-	whole := fmt.Sprintf(`{"version":1,"name":"dev","owner_key":%q,"restart_mode":"sealed"}`, key)
+	key, signer, recovery := key(t, 1).Public().String(), key(t, 2).Public().String(), key(t, 3).Public().String()
+	whole := fmt.Sprintf(`{"version":1,"name":"dev","owner_key":%q,"signers":[%q],"threshold":1,"recovery_keys":[%q],"recovery_threshold":1,`+
+		`"restart_mode":"sealed","intervals":{"tick":"1s","epoch":"1h0m0s"}}`, key, signer, recovery)
 	if _, err := govern.ParseCharter([]byte(whole)); err != nil {
 		t.Fatal(err)
 	}
@@ -112,13 +101,18 @@ func TestCharterRefused(t *testing.T) {
 		return strings.Replace(whole, old, new, 1)
 	}
 	owner := func(s string) string { return swap(key, s) }
+	trailing, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thirtyThree := strings.Repeat(fmt.Sprintf("%q,", signer), 33)
 	tests := []struct {
 		name, doc, field string
 	}{
 		{"empty", ``, ""},
-		{"null", `null`, "owner_key"},
+		{"null", `null`, ""},
 		{"array", `[]`, ""},
-		{"no members", `{}`, "owner_key"},
+		{"no members", `{}`, "version"},
 		{"trailing document", whole + whole, ""},
 		{"trailing byte", whole + "x", ""},
 		{"cut", whole[:len(whole)-1], ""},
@@ -150,9 +144,36 @@ func TestCharterRefused(t *testing.T) {
 		{"owner with line break", owner(key[:8] + `\n` + key[8:]), "owner_key"},
 		{"owner without padding", owner(strings.TrimRight(key, "=")), "owner_key"},
 		{"owner in URL alphabet", owner("_" + key[1:]), "owner_key"},
-		{"owner with trailing bytes", owner(base64.StdEncoding.EncodeToString(append(ed25519Key(t).DER(), 0))), "owner_key"},
+		{"owner with trailing bytes", owner(base64.StdEncoding.EncodeToString(append(trailing, 0))), "owner_key"},
 		{"owner all zeros", owner(spki(t, make(ed25519.PublicKey, 32))), "owner_key"},
 		{"owner on P-384", owner(spki(t, point(elliptic.P384()))), "owner_key"},
+		{"owner a signer too", swap(signer, key), "signers"},
+		{"signers missing", swap(`"signers":["`+signer+`"],`, ``), "signers"},
+		{"signers null", swap(`["`+signer+`"]`, `null`), "signers"},
+		{"signers none", swap(`["`+signer+`"]`, `[]`), "signers"},
+		{"signer null", swap(`"`+signer+`"`, `null`), "signers/0"},
+		{"signer twice", swap(`"`+signer+`"`, `"`+signer+`","`+signer+`"`), "signers/1"},
+		{"signers too many", swap(`["`+signer+`"]`, `[`+thirtyThree[:len(thirtyThree)-1]+`]`), "signers"},
+		{"signer no key", swap(signer, `AAAA`), "signers/0"},
+		{"threshold missing", swap(`"threshold":1,`, ``), "threshold"},
+		{"threshold 0", swap(`"threshold":1`, `"threshold":0`), "threshold"},
+		{"threshold negative", swap(`"threshold":1`, `"threshold":-1`), "threshold"},
+		{"threshold 2 of 1", swap(`"threshold":1`, `"threshold":2`), "threshold"},
+		{"threshold huge", swap(`"threshold":1`, `"threshold":18446744073709551617`), "threshold"},
+		{"recovery threshold 0 of 1", swap(`"recovery_threshold":1`, `"recovery_threshold":0`), "recovery_threshold"},
+		{"recovery threshold 2 of 1", swap(`"recovery_threshold":1`, `"recovery_threshold":2`), "recovery_threshold"},
+		{"recovery threshold 1 of 0", swap(`["`+recovery+`"]`, `[]`), "recovery_threshold"},
+		{"recovery key twice", swap(`"`+recovery+`"`, `"`+recovery+`","`+recovery+`"`), "recovery_keys/1"},
+		{"intervals missing", swap(`,"intervals":{"tick":"1s","epoch":"1h0m0s"}`, ``), "intervals"},
+		{"tick missing", swap(`"tick":"1s",`, ``), "intervals/tick"},
+		{"tick zero", swap(`"1s"`, `"0s"`), "intervals/tick"},
+		{"tick negative", swap(`"1s"`, `"-1s"`), "intervals/tick"},
+		{"tick long", swap(`"1s"`, `"61s"`), "intervals/tick"},
+		{"tick without unit", swap(`"1s"`, `"1"`), "intervals/tick"},
+		{"tick as number", swap(`"1s"`, `1`), "intervals/tick"},
+		{"epoch shorter than a tick", strings.Replace(swap(`"1s"`, `"30s"`), `"1h0m0s"`, `"29s"`, 1), "intervals/epoch"},
+		{"epoch long", swap(`"1h0m0s"`, `"721h"`), "intervals/epoch"},
+		{"unknown member within", swap(`"tick"`, `"tock":"1s","tick"`), "intervals/tock"},
 		{"owner RSA", owner(spki(t, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 65537})), "owner_key"},
 	}
 	for _, tt := range tests {
@@ -171,8 +192,8 @@ func TestCharterRefused(t *testing.T) {
 }
 
 func TestBootstrapRefused(t *testing.T) {
-	digest, founder := strings.Repeat("c0", 32), strings.Repeat("f0", 32)
-	whole := fmt.Sprintf(`{"version":1,"charter_digest":%q,"founder":%q}`, digest, founder)
+	digest, founder, policy := strings.Repeat("c0", 32), strings.Repeat("f0", 32), strings.Repeat("d0", 32)
+	whole := fmt.Sprintf(`{"version":1,"charter_digest":%q,"founder":%q,"policy_digest":%q}`, digest, founder, policy)
 	if _, err := govern.ParseBootstrap([]byte(whole)); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +202,7 @@ func TestBootstrapRefused(t *testing.T) {
 		name, doc, field string
 	}{
 		{"empty", ``, ""},
-		{"no members", `{}`, "charter_digest"},
+		{"no members", `{}`, "version"},
 		{"unknown member", swap(`{`, `{"policy":1,`), "policy"},
 		{"member twice", swap(`{`, `{"version":1,`), "version"},
 		{"trailing", whole + "{}", ""},
@@ -191,6 +212,10 @@ func TestBootstrapRefused(t *testing.T) {
 		{"digest short", swap(digest, digest[2:]), "charter_digest"},
 		{"digest long", swap(digest, digest+"00"), "charter_digest"},
 		{"digest in upper case", swap(digest, strings.ToUpper(digest)), "charter_digest"},
+		{"charter missing", swap(`"charter_digest":"`+digest+`",`, ``), "charter_digest"},
+		{"policy missing", swap(`,"policy_digest":"`+policy+`"`, ``), "policy_digest"},
+		{"policy zero", swap(policy, strings.Repeat("00", 32)), "policy_digest"},
+		{"policy null", swap(`"`+policy+`"`, `null`), "policy_digest"},
 		{"founder zero", swap(founder, strings.Repeat("00", 32)), "founder"},
 		{"founder null", swap(`"`+founder+`"`, `null`), "founder"},
 		{"founder not hexadecimal", swap(founder, strings.Repeat("g0", 32)), "founder"},
@@ -207,17 +232,27 @@ func TestBootstrapRefused(t *testing.T) {
 }
 
 func TestDomainIDMovesWithEveryMember(t *testing.T) {
-	charter := govern.Charter{Version: 1, Name: "dev", Owner: ed25519Key(t), RestartMode: govern.Sealed}
-	bootstrap := govern.Bootstrap{Version: 1, CharterDigest: charter.Digest(), Founder: kms.NodeID{1}}
+	charter := *newRealm(t).charter
+	bootstrap := govern.Bootstrap{Version: 1, CharterDigest: charter.Digest(), Founder: kms.NodeID{1}, PolicyDigest: govern.Digest{2}}
 	seen := map[kms.DomainID]string{govern.DomainID(&charter, &bootstrap): "the first"}
 	edits := map[string]func(c *govern.Charter, b *govern.Bootstrap){
 		"charter version": func(c *govern.Charter, _ *govern.Bootstrap) { c.Version++ },
 		"name":            func(c *govern.Charter, _ *govern.Bootstrap) { c.Name += "2" },
 		"owner":           func(c *govern.Charter, _ *govern.Bootstrap) { c.Owner = govern.PublicKey{} },
-		"restart mode":    func(c *govern.Charter, _ *govern.Bootstrap) { c.RestartMode = govern.Rejoin },
-		"version":         func(_ *govern.Charter, b *govern.Bootstrap) { b.Version++ },
-		"charter digest":  func(_ *govern.Charter, b *govern.Bootstrap) { b.CharterDigest[31]++ },
-		"founder":         func(_ *govern.Charter, b *govern.Bootstrap) { b.Founder[31]++ },
+		"signers":         func(c *govern.Charter, _ *govern.Bootstrap) { c.Signers = c.Signers[:2] },
+		"order of signers": func(c *govern.Charter, _ *govern.Bootstrap) {
+			c.Signers = []govern.PublicKey{c.Signers[1], c.Signers[0], c.Signers[2]}
+		},
+		"threshold":          func(c *govern.Charter, _ *govern.Bootstrap) { c.Threshold++ },
+		"recovery keys":      func(c *govern.Charter, _ *govern.Bootstrap) { c.RecoveryKeys = nil },
+		"recovery threshold": func(c *govern.Charter, _ *govern.Bootstrap) { c.RecoveryThreshold++ },
+		"restart mode":       func(c *govern.Charter, _ *govern.Bootstrap) { c.RestartMode = govern.Rejoin },
+		"tick":               func(c *govern.Charter, _ *govern.Bootstrap) { c.Intervals.Tick++ },
+		"epoch":              func(c *govern.Charter, _ *govern.Bootstrap) { c.Intervals.Epoch++ },
+		"version":            func(_ *govern.Charter, b *govern.Bootstrap) { b.Version++ },
+		"charter digest":     func(_ *govern.Charter, b *govern.Bootstrap) { b.CharterDigest[31]++ },
+		"founder":            func(_ *govern.Charter, b *govern.Bootstrap) { b.Founder[31]++ },
+		"policy digest":      func(_ *govern.Charter, b *govern.Bootstrap) { b.PolicyDigest[31]++ },
 	}
 	for name, edit := range edits {
 		c, b := charter, bootstrap
@@ -236,8 +271,12 @@ func TestDomainIDMovesWithEveryMember(t *testing.T) {
 }
 
 func TestZeroValuesAreRefused(t *testing.T) {
-	checkInvalid(t, new(govern.Charter).Validate(), kms.Invalid, "version")
-	checkInvalid(t, new(govern.Bootstrap).Validate(), kms.Invalid, "version")
+	for _, d := range []interface{ Validate() error }{
+		new(govern.Charter), new(govern.Bootstrap), new(govern.Policy), new(govern.Amendment), new(govern.Recovery),
+		new(govern.Ticket), new(govern.Approval), new(govern.ConditionChange),
+	} {
+		checkInvalid(t, d.Validate(), kms.Invalid, "version")
+	}
 	if govern.RestartMode(0).Valid() || govern.RestartMode(3).Valid() {
 		t.Error("a restart mode that is none is valid")
 	}
@@ -286,15 +325,4 @@ func spki(t *testing.T, key any) string {
 		t.Fatal(err)
 	}
 	return base64.StdEncoding.EncodeToString(der)
-}
-
-func checkInvalid(t *testing.T, err error, kind kms.Kind, field string) {
-	t.Helper()
-	var e *kms.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("error %v (%T), want a *kms.Error", err, err)
-	}
-	if e.Kind != kind || e.Field != field {
-		t.Errorf("kind %v, field %q of %v; want %v, %q", e.Kind, e.Field, err, kind, field)
-	}
 }

@@ -16,13 +16,21 @@ const (
 	// SchemeV2 is our own: HMAC-SHA-256 over the whole request, under a key
 	// derived from the API key. Package api/signature says what is signed.
 	SchemeV2
+	// SchemeSession is no signature: an attested workload without an app shows a
+	// session alone. Its connection's client key is what proves who sends.
+	SchemeSession
 	schemeEnd
 )
 
 var schemes = [schemeEnd]struct{ name, keyLabel string }{
 	SchemeEHSMv1: {"ehsm-v1", ""},
 	SchemeV2:     {"v2", "holdfast request signature v2 key"},
+
+	SchemeSession: {"session", ""},
 }
+
+// Signs reports whether s is a scheme in which an app signs.
+func (s Scheme) Signs() bool { return s.Valid() && s != SchemeSession }
 
 // Valid reports whether s is one of the schemes above.
 func (s Scheme) Valid() bool { return s > 0 && s < schemeEnd }
@@ -55,6 +63,13 @@ type Credential struct {
 	Time   time.Time // when the sender says it signed
 	Nonce  string    // "" where the scheme has none
 	Scope  string    // what the signature is limited to, where the scheme has such a thing (SigV4: date/region/service)
+
+	// Session is the ticket of an attested workload, "" where the request shows
+	// none: in SchemeSession the only thing, in others beside a signature.
+	Session string
+	// Client is the SHA-256 of the key of the connection's client certificate
+	// (SubjectPublicKeyInfo, DER); zeros where it has none.
+	Client [32]byte
 }
 
 // Permissions is the set of what a credential may be used for.

@@ -15,6 +15,7 @@ type CreateKeyRequest struct {
 	Usages     Usages // zero: the spec's default
 	Origin     Origin
 	Exportable bool
+	Condition  []byte // the JSON of govern.Condition: which attested programs may use the key; empty: none
 }
 
 // EncryptRequest asks to encrypt Plaintext under the key's current version.
@@ -150,5 +151,12 @@ type Status struct {
 	Apps        int       `json:"apps"`
 	Keys        int       `json:"keys"`
 	ReplayAge   string    `json:"replay_accepted_age"` // how old a v1 request may be
+
+	PolicySerial uint64    `json:"policy_serial"`
+	PolicyDigest string    `json:"policy_digest"`
+	PolicyUntil  time.Time `json:"policy_valid_until"`
+	Enrolment    string    `json:"enrolment"`           // how apps enrol: "open", "ticket", "attested" or "closed"
+	Scheduled    []string  `json:"scheduled,omitempty"` // changes that wait for their time
+
 	Warnings    []string  `json:"warnings,omitempty"`
 }

@@ -37,7 +37,8 @@ type RewrapRequest struct {
 // A Wrapping is how key material is wrapped to the domain for import.
 type Wrapping uint8
 
-// The wrappings; the public key is one of the RSA specs.
+// The wrappings. All but WrapSM2 are to a key of one of the RSA specs; to one of
+// SM2 material is encrypted with SM2, whatever wrapping is named.
 const (
 	// WrapPKCS1 is RSAES-PKCS1-v1_5 (RFC 8017) of the material.
 	WrapPKCS1 Wrapping = iota + 1
@@ -46,13 +47,16 @@ const (
 	// WrapOAEPAES is RSA-AES key wrap (PKCS #11, CKM_RSA_AES_KEY_WRAP): WrapOAEP of a
 	// fresh AES key ‖ the material under that key by AES-KWP (RFC 5649).
 	WrapOAEPAES
+	// WrapSM2 is SM2 encryption (GB/T 32918.4) of the material, in ASN.1 DER (GM/T
+	// 0009). It holds material of any length.
+	WrapSM2
 )
 
 // ImportParametersRequest asks for a public key to wrap the material of Key to,
 // which waits for it.
 type ImportParametersRequest struct {
 	Key  KeyID
-	Spec Spec // of the wrapping key: an RSA spec
+	Spec Spec // of the wrapping key: an RSA spec or SM2
 }
 
 // ImportParameters is what a tenant needs to import a key's material.

@@ -38,6 +38,15 @@ var usageNames = []struct {
 	{UseWrap, "wrap"}, {UseUnwrap, "unwrap"}, {UseMAC, "mac"}, {UseDerive, "derive"}, {UseAgree, "agree"},
 }
 
+// AllUsages lists every usage.
+func AllUsages() []Usage {
+	all := make([]Usage, len(usageNames))
+	for i, n := range usageNames {
+		all[i] = n.u
+	}
+	return all
+}
+
 func (u Usage) String() string { return Usages(u).String() }
 
 // Has reports whether u is in the set.

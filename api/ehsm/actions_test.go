@@ -160,8 +160,9 @@ func TestActions(t *testing.T) {
 		{"", "EnableKey", `{` + key + `}`, "SetKeyEnabled true", ref.ID, done},
 		{"", "DisableKey", `{` + key + `}`, "SetKeyEnabled false", ref.ID, done},
 	}
-	// By TestPaths, TestOpenActions and TestExportKeyNeedsV2.
-	covered := map[string]bool{"GetVersion": true, "Enroll": true, "ExportKey": true}
+	// By TestPaths, TestOpenActions, TestExportKeyNeedsV2 and the tests of quotes.
+	covered := map[string]bool{"GetVersion": true, "Enroll": true, "ExportKey": true,
+		"GenerateQuote": true, "VerifyQuote": true, "UploadQuotePolicy": true, "GetQuotePolicy": true}
 	for _, tt := range tests {
 		covered[tt.action] = true
 		t.Run(tt.action+" "+tt.name, func(t *testing.T) {

@@ -57,6 +57,8 @@ var (
 	tokenRefused   = answer{code: 500, message: "ImportToken failed."}
 	tokenExpired   = answer{code: 500, message: `Token validity time is 24 hours. Try to send "GetParametersForImport" request again.`}
 	materialFailed = answer{code: 500, message: "Import key failed."}
+
+	noSuchPolicy = answer{code: 400, message: "Invalid  policyId."} // with two spaces
 )
 
 // Answers that eHSM does not have, for failures that it does not have, or hides.
@@ -120,6 +122,13 @@ var importErrors = map[kms.Kind]answer{
 	kms.DecryptFailed: materialFailed, kms.TooLarge: materialFailed,
 	kms.Misused: notWaiting, kms.Exists: notWaiting,
 }
+
+// quoteErrors are those of GenerateQuote. NotFound: there is no TEE to ask.
+var quoteErrors = map[kms.Kind]answer{kms.NotFound: apiNotFound}
+
+// verifyQuoteErrors are those of VerifyQuote. What is wrong with a quote is no
+// error but a verdict.
+var verifyQuoteErrors = map[kms.Kind]answer{kms.NotFound: noSuchPolicy, kms.Foreign: noSuchPolicy}
 
 // exportErrors are those of ExportKey.
 var exportErrors = map[kms.Kind]answer{kms.Misused: notExported}

@@ -18,6 +18,8 @@
 //     are not theirs.
 //   - A signature that is malformed is a bad one, not an exception.
 //   - A decryption that fails is an error, never a plaintext.
+//   - A quote answers the caller's challenge, and a verdict on one is true or an
+//     error.
 //   - Failures that a caller can wait out have codes of their own: see answers.
 //
 // Ours beyond eHSM: MAC keys, Ed25519, imported keys of every spec, exportable
@@ -35,6 +37,7 @@ import (
 // A Caller is an app that has authenticated. Each method authorises what it
 // does. The slices in a request are wiped when the method has returned; those
 // in a result belong to the facade, which wipes plaintexts once they are sent.
+// One that is a Quoter and a QuotePolicies has eHSM's quotes too.
 type Caller interface {
 	Keys
 	Admin

@@ -31,8 +31,19 @@ func checkEnvelope(r *wire.Request, rt *route) *answer {
 // sender checks the request's own members and collects what it shows of its
 // sender.
 func (x *exchange) sender(rt *route) (kms.Credential, *answer) {
-	if x.v2 != nil {
+	c, refused := x.signer(rt)
+	c.Session, c.Client = x.session.ticket, x.session.client
+	return c, refused
+}
+
+// signer is sender without the session. A workload without an app shows nothing
+// else.
+func (x *exchange) signer(rt *route) (kms.Credential, *answer) {
+	switch {
+	case x.v2 != nil:
 		return *x.v2, checkUnsigned(x.req, rt)
+	case x.session.alone(x.req):
+		return kms.Credential{Scheme: kms.SchemeSession}, checkUnsigned(x.req, rt)
 	}
 	if refused := checkEnvelope(x.req, rt); refused != nil {
 		return kms.Credential{}, refused
@@ -116,7 +127,7 @@ func (x *exchange) parseMAC() []byte {
 // with its signed string split differently into members. Replay protection
 // allows each signature once, so that it is one or the other, never both. What
 // is left is narrowed here, for the actions that cannot be undone by reading,
-// those that change state and those that sign:
+// those that change state and those that sign, or have the node's TEE sign:
 //
 //   - A member of another action is refused, so that an Encrypt, Decrypt, Sign,
 //     Verify or GenerateDataKey cannot be sent as DeleteKey, nor a Verify of a

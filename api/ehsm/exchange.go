@@ -19,8 +19,9 @@ import (
 // wiped when it ends.
 type exchange struct {
 	config  *Config
-	req     *wire.Request          // nil for an open action
-	v2      *kms.Credential        // where the request has a signature of version 2
+	req     *wire.Request   // nil for an open action
+	v2      *kms.Credential // where the request has a signature of version 2
+	session shownSession
 	caller  Caller                 // nil for an open action
 	args    args                   // slices of scratch
 	scratch *api.Buffer            // what base64 decodes to
@@ -79,6 +80,10 @@ func (h *handler) serveSigned(w http.ResponseWriter, r *http.Request, rt *route,
 			return
 		}
 	}
+	if x.session, err = sessionOf(r); err != nil {
+		send(w, &signError)
+		return
+	}
 	x.finish(w, h.serve(r.Context(), rt, x, here))
 }
 
@@ -103,6 +108,9 @@ func (h *handler) serve(ctx context.Context, rt *route, x *exchange, here bool) 
 	}
 	caller, err := h.Authenticate(ctx, cred)
 	if err != nil {
+		if refused := x.session.refusal(err); refused != nil {
+			return refused
+		}
 		return h.refusal(ctx, rt, err, true)
 	}
 	x.caller = caller

@@ -44,6 +44,11 @@ type core struct {
 	public  []byte // what PublicKey and ImportParameters return
 	data    []byte // the secret that Decrypt, GenerateDataKey or ExportKey returned last
 	held    []byte // the plaintext that Encrypt got, held on to against the rules
+
+	verdict  kms.QuoteVerdict // what VerifyQuote returns
+	policies map[kms.QuotePolicyID]kms.QuotePolicy
+	signed   []byte // the last text that SignReply was given
+	keyless  bool   // the caller has no API key
 }
 
 // A call is an operation and what it was given.
@@ -53,7 +58,8 @@ type call struct {
 }
 
 func newCore() *core {
-	return &core{now: time.UnixMilli(1_700_000_000_000), seen: map[string]bool{}, public: publicDER}
+	return &core{now: time.UnixMilli(1_700_000_000_000), seen: map[string]bool{}, public: publicDER,
+		verdict: goodVerdict(), policies: map[kms.QuotePolicyID]kms.QuotePolicy{}}
 }
 
 func (c *core) Authenticate(_ context.Context, cred kms.Credential) (ehsm.Caller, error) {
@@ -168,6 +174,60 @@ func (c *core) ImportKey(_ context.Context, r kms.ImportRequest) (kms.Key, error
 func (c *core) ExportKey(_ context.Context, r kms.KeyRef) (kms.ExportedKey, error) {
 	c.data = []byte("key material")
 	return kms.ExportedKey{Key: r, Material: c.data}, c.note("ExportKey", r)
+}
+
+func (c *core) GenerateQuote(_ context.Context, r kms.QuoteRequest) (kms.Quote, error) {
+	r.Challenge = bytes.Clone(r.Challenge)
+	return kms.Quote{TEE: "sgx", Quote: []byte("quote"), Collateral: []byte("collateral"), Domain: kms.DomainID{1}, PolicySerial: 7,
+		PolicyDigest: [32]byte{2}}, c.note("GenerateQuote", r)
+}
+
+func (c *core) VerifyQuote(_ context.Context, r kms.VerifyQuoteRequest) (kms.QuoteVerdict, error) {
+	r.Quote, r.Collateral = bytes.Clone(r.Quote), bytes.Clone(r.Collateral)
+	if r.Policy != nil {
+		id := *r.Policy
+		r.Policy = &id
+		if _, ok := c.policies[id]; !ok {
+			return kms.QuoteVerdict{}, kms.NotFound
+		}
+	}
+	return c.verdict, c.note("VerifyQuote", r)
+}
+
+func (c *core) SignReply(_ context.Context, text []byte) ([]byte, error) {
+	if !kms.IsQuoteReply(text) {
+		return nil, kms.Denied
+	}
+	if c.keyless {
+		return nil, nil
+	}
+	c.signed = bytes.Clone(text)
+	return wire.MAC([]byte(testKey), text), nil
+}
+
+func (c *core) PutQuotePolicy(_ context.Context, r kms.PutQuotePolicyRequest) (kms.QuotePolicy, error) {
+	p := kms.QuotePolicy{ID: policyID(testPolicyID), MRENCLAVE: r.MRENCLAVE, MRSIGNER: r.MRSIGNER, Created: c.now}
+	c.policies[p.ID] = p
+	return p, c.note("PutQuotePolicy", r)
+}
+
+func (c *core) QuotePolicy(_ context.Context, id kms.QuotePolicyID) (kms.QuotePolicy, error) {
+	p, ok := c.policies[id]
+	if err := c.note("QuotePolicy", id); err != nil {
+		return p, err
+	}
+	if !ok {
+		return p, kms.NotFound
+	}
+	return p, nil
+}
+
+func policyID(s string) kms.QuotePolicyID {
+	id, err := kms.ParseQuotePolicyID(s)
+	if err != nil {
+		panic(err)
+	}
+	return id
 }
 
 func cloneBinding(b kms.Binding) kms.Binding {

@@ -3,6 +3,7 @@ package ehsm
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 
 	"github.com/holdfast-kms/holdfast/api/ehsm/wire"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -27,6 +28,14 @@ type args struct {
 	wrapping    kms.Wrapping
 	digest      kms.Digest
 	messageType wire.MessageType
+
+	echo       []byte // what the reply repeats as it was sent
+	collateral []byte
+	policy     kms.QuotePolicyID
+	hasPolicy  bool
+	noPolicy   bool // a policy is named that no policy of ours can be
+	mrenclave  [32]byte
+	mrsigner   [32]byte
 }
 
 // checkPayload checks and decodes the payload field by field.
@@ -244,6 +253,69 @@ func readMessageType(x *exchange, f *field, v value) *answer {
 func readUsages(x *exchange, f *field, v value) *answer {
 	if word(f, v, wire.ParseUsages, &x.args.usages) != nil {
 		return &serverException
+	}
+	return nil
+}
+
+// readChallenge keeps what is sent beside what it means: base64 has several
+// spellings of the same bytes, and the reply repeats the sender's.
+func readChallenge(x *exchange, f *field, v value) (refused *answer) {
+	x.args.echo = v.Text()
+	x.args.data, refused = x.decode(f, v)
+	return refused
+}
+
+func readQuoteNonce(x *exchange, f *field, v value) *answer {
+	x.args.echo = v.Text()
+	_, refused := x.decode(f, v)
+	return refused
+}
+
+func readCollateral(x *exchange, f *field, v value) (refused *answer) {
+	x.args.collateral, refused = x.decode(f, v)
+	return refused
+}
+
+// readPolicyID accepts the ids that readKeyID does.
+func readPolicyID(x *exchange, f *field, v value) *answer {
+	s, refused := f.text(v)
+	if refused != nil {
+		return refused
+	}
+	if !isKeyID(s) {
+		return invalidField(f.name, "format wrong")
+	}
+	id, err := kms.ParseQuotePolicyID(string(s))
+	x.args.policy, x.args.hasPolicy, x.args.noPolicy = id, err == nil, err != nil
+	return nil
+}
+
+// readAskedPolicy is readPolicyID where the reply repeats the id.
+func readAskedPolicy(x *exchange, f *field, v value) *answer {
+	x.args.echo = v.Text()
+	return readPolicyID(x, f, v)
+}
+
+func readMRENCLAVE(x *exchange, f *field, v value) *answer {
+	return measurement(f, v, &x.args.mrenclave)
+}
+
+func readMRSIGNER(x *exchange, f *field, v value) *answer {
+	return measurement(f, v, &x.args.mrsigner)
+}
+
+// measurement reads hexadecimal digits of either case. eHSM kept whatever had
+// the length, and compared it with lower case.
+func measurement(f *field, v value, into *[32]byte) *answer {
+	s, refused := f.text(v)
+	if refused != nil {
+		return refused
+	}
+	if len(s) != hex.EncodedLen(len(into)) { // of characters beyond ASCII
+		return invalidField(f.name, "format wrong")
+	}
+	if _, err := hex.Decode(into[:], s); err != nil {
+		return invalidField(f.name, "format wrong")
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func TestReferenceImport(t *testing.T) {
 				t.Errorf("%s: %d bits", spec, key.N.BitLen())
 			}
 		}
-		for _, spec := range []string{"EH_SM2", "EH_EC_P256", "EH_AES_GCM_256"} {
+		for _, spec := range []string{"EH_ED25519", "EH_EC_P256", "EH_AES_GCM_256"} {
 			s.want(misused, "GetParametersForImport", payload{"keyid": id, "keyspec": spec})
 		}
 		s.want(misused, "GetParametersForImport", payload{"keyid": s.create("EH_AES_GCM_256", internal, encrypts), "keyspec": "EH_RSA_2048"})
@@ -194,6 +194,11 @@ func TestReferenceExportKey(t *testing.T) {
 	}
 	if _, err := x509.ParsePKCS8PrivateKey(s.decode(export(ec), "key_material")); err != nil {
 		t.Error(err)
+	}
+	for id, spec := range map[string]string{aes: "EH_AES_GCM_256", ec: "EH_EC_P256"} {
+		if got := text(export(id), "keyspec"); got != spec {
+			t.Errorf("exported as %s, made as %s", got, spec)
+		}
 	}
 	for _, id := range []string{kept, s.create("EH_AES_GCM_256", external, encrypts)} {
 		if got := export(id); got.Code != 403 || !strings.Contains(got.Message, "not made exportable") {

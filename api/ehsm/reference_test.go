@@ -236,9 +236,6 @@ func TestReferenceManagement(t *testing.T) {
 	if diff := cmp.Diff(succeeded("success!", map[string]any{"version": "1.2.3", "git_sha": "abcdef0"}), version); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for _, action := range []string{"GenerateQuote", "VerifyQuote", "UploadQuotePolicy", "GetQuotePolicy"} { // 3.4: not built
-		s.want(refusal(404, "API Not Found"), action, payload{})
-	}
 }
 
 func listed(t *testing.T, s *site) []map[string]any {

@@ -20,6 +20,10 @@ const (
 	maxCiphertext = 8236                // base64 of 6144 bytes and 32 that SM4-CBC adds; eHSM's 8232 left that unreadable
 	maxSignature  = 512                 // bytes; a longer one is nobody's
 	maxDataKey    = kms.MaxDataKey      // bytes
+	maxChallenge  = 4096                // base64 of kms.MaxChallenge bytes
+	maxQuote      = 10924               // base64 of kms.MaxQuote bytes
+	maxCollateral = 65536               // base64 of kms.MaxCollateral bytes
+	lenMRENCLAVE  = 64                  // hexadecimal digits, of MRSIGNER too
 	maxKeys       = kms.MaxKeysPage     // that ListKey lists
 	never         = 253_402_300_799_000 // expireTime of a key that does not expire: 9999-12-31T23:59:59Z
 )
@@ -55,6 +59,14 @@ var (
 	wrappingMode  = field{"padding_mode", true, 0, 0, readWrapping, nil}
 	digestMode    = field{"digest_mode", false, 0, 0, readDigest, nil}
 	messageType   = field{"message_type", true, 0, 0, readMessageType, nil}
+	challenge     = field{"challenge", true, 1, maxChallenge, readChallenge, nil}
+	quote         = field{"quote", true, 1, maxQuote, readData, nil}
+	quoteNonce    = field{"nonce", true, 1, maxChallenge, readQuoteNonce, nil}
+	collateral    = field{"collateral", false, 1, maxCollateral, readCollateral, nil}
+	policyID      = field{"policyId", false, lenKeyID, lenKeyID, readPolicyID, nil}
+	askedPolicy   = field{"policyId", true, lenKeyID, lenKeyID, readAskedPolicy, nil}
+	mrEnclave     = field{"mr_enclave", true, lenMRENCLAVE, lenMRENCLAVE, readMRENCLAVE, nil}
+	mrSigner      = field{"mr_signer", true, lenMRENCLAVE, lenMRENCLAVE, readMRSIGNER, nil}
 )
 
 // An attribute says how an action is served.
@@ -107,6 +119,11 @@ var routes = []route{
 	{"DeleteALLKey", exact, nil, deleteAllKey, nil}, // as eHSM's documents spell it
 	{"EnableKey", exact, []field{keyid}, enableKey, switchErrors},
 	{"DisableKey", exact, []field{keyid}, disableKey, switchErrors},
+
+	{"GenerateQuote", exact, []field{challenge}, generateQuote, quoteErrors},
+	{"VerifyQuote", exact, []field{quote, quoteNonce, policyID, collateral}, verifyQuote, verifyQuoteErrors},
+	{"UploadQuotePolicy", exact, []field{mrEnclave, mrSigner}, uploadQuotePolicy, nil},
+	{"GetQuotePolicy", 0, []field{askedPolicy}, getQuotePolicy, nil},
 }
 
 // noAction stands for every unknown action.

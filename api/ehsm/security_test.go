@@ -39,6 +39,9 @@ var harmless = map[string]string{
 	"GetPublicKey":                    `{"keyid":"` + testKeyID + `"}`,
 	"GetParametersForImport":          `{"keyid":"` + testKeyID + `","keyspec":"EH_RSA_2048"}`,
 	"ListKey":                         ``,
+	"GenerateQuote":                   `{"challenge":"AAAA"}`,
+	"VerifyQuote":                     `{"quote":"AAAA","nonce":"AAAA"}`,
+	"GetQuotePolicy":                  `{"policyId":"` + testPolicyID + `"}`,
 }
 
 // And of each other one, but for those that only a v2 signature opens.
@@ -50,6 +53,7 @@ var harmful = map[string]string{
 	"DeleteKey":         `{"keyid":"` + testKeyID + `"}`,
 	"DeleteAllKey":      ``,
 	"DeleteALLKey":      ``,
+	"UploadQuotePolicy": `{"mr_enclave":"` + testMRENCLAVE + `","mr_signer":"` + testMRSIGNER + `"}`,
 }
 
 // TestSentAsAnotherAction: the action is not signed, so whoever catches a
@@ -83,7 +87,7 @@ func TestSentAsAnotherAction(t *testing.T) {
 		}
 	}
 	t.Run("which are refused", func(t *testing.T) {
-		want := []string{"CreateKey", "DeleteALLKey", "DeleteAllKey", "DeleteKey", "DisableKey", "EnableKey", "ExportKey", "GenerateMac", "ImportKeyMaterial", "Sign"}
+		want := []string{"CreateKey", "DeleteALLKey", "DeleteAllKey", "DeleteKey", "DisableKey", "EnableKey", "ExportKey", "GenerateMac", "GenerateQuote", "ImportKeyMaterial", "Sign", "UploadQuotePolicy", "VerifyQuote"}
 		slices.Sort(guarded)
 		if diff := cmp.Diff(want, guarded); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 
+	"github.com/holdfast-kms/holdfast/api/ehsm/wire"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -78,6 +79,9 @@ func exportKey(ctx context.Context, x *exchange) error {
 	x.begin(success)
 	x.base64("key_material", e.Material)
 	x.text("keyid", key.ID.String())
+	if spec, ok := wire.SpecName(e.Spec); ok {
+		x.text("keyspec", spec)
+	}
 	return nil
 }
 

@@ -39,6 +39,13 @@ type payload struct {
 	OldDataKey  []byte `json:"olddatakey_base"`
 	Material    []byte `json:"key_material"`
 	Token       string `json:"importToken"`
+	Challenge   []byte `json:"challenge"`
+	Quote       []byte `json:"quote"`
+	Nonce       []byte `json:"nonce"`
+	Collateral  []byte `json:"collateral"`
+	PolicyID    string `json:"policyId"`
+	MRENCLAVE   string `json:"mr_enclave"`
+	MRSIGNER    string `json:"mr_signer"`
 }
 
 // A key is one of an app's.
@@ -72,6 +79,7 @@ var actions = map[string]func(*tenant, payload) (fields, *refusal){
 	"Sign":                            sign, "Verify": verify, "GetPublicKey": publicKey,
 	"GenerateMac": generateMAC, "VerifyMac": verifyMAC,
 	"GetParametersForImport": importParameters, "ImportKeyMaterial": importMaterial, "ExportKey": exportKey,
+	"GenerateQuote": generateQuote, "VerifyQuote": verifyQuote, "UploadQuotePolicy": uploadQuotePolicy, "GetQuotePolicy": getQuotePolicy,
 }
 
 var (

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-kms/holdfast/api/signature"
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -32,13 +33,17 @@ type Server struct {
 	fault func(http.ResponseWriter, *http.Request) bool
 
 	bindings map[signature.Binding]int // of the version 2 signatures that were accepted
+
+	quoting func(reportData [64]byte) (attest.Evidence, error)
 }
 
 // A tenant is an app and its keys.
 type tenant struct {
-	id     kms.AppID
-	apiKey client.APIKey
-	keys   map[kms.KeyID]*key
+	id       kms.AppID
+	apiKey   client.APIKey
+	keys     map[kms.KeyID]*key
+	policies map[kms.QuotePolicyID]kms.QuotePolicy
+	server   *Server
 }
 
 // NewServer starts a server.
@@ -74,7 +79,7 @@ func (s *Server) enroll() *tenant {
 	a := &tenant{
 		id:     kms.AppID(newID()),
 		apiKey: client.NewAPIKey((rand.Text() + rand.Text())[:32]),
-		keys:   map[kms.KeyID]*key{},
+		keys:   map[kms.KeyID]*key{}, policies: map[kms.QuotePolicyID]kms.QuotePolicy{}, server: s,
 	}
 	s.apps[a.id] = a
 	return a

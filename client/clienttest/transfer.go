@@ -106,12 +106,13 @@ func exportKey(a *tenant, p payload) (fields, *refusal) {
 	if !k.exportable || k.secret == nil {
 		return nil, misused
 	}
+	spec, _ := wire.SpecName(k.spec.Spec)
 	if raw, ok := k.secret.([]byte); ok {
-		return fields{"key_material": raw}, nil
+		return fields{"key_material": raw, "keyspec": spec}, nil
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(k.secret)
 	if err != nil {
 		return nil, misused
 	}
-	return fields{"key_material": der}, nil
+	return fields{"key_material": der, "keyspec": spec}, nil
 }

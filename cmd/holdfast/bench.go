@@ -3,17 +3,16 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/cmd/holdfast/internal/load"
-	"github.com/holdfast-kms/holdfast/cmd/holdfast/internal/raw"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -26,7 +25,7 @@ type benchCmd struct {
 	Conns     int           `default:"64" help:"Connections, each with one request under way at a time; at most 4 to create RSA keys."`
 	Duration  time.Duration `default:"10s" help:"How long to measure each."`
 	Warmup    time.Duration `default:"1s" help:"Load before each that is not measured."`
-	Rounds    int           `default:"1" help:"Measure each so often, for the duration each time; node, floor and bare operation take turns."`
+	Rounds    int           `default:"1" help:"Measure each so often, for the duration each time; node, bare operation and floor take turns."`
 	Floor     bool          `help:"Load a bare TLS server with the same bytes in turn, and print the ratio."`
 
 	connection
@@ -34,8 +33,10 @@ type benchCmd struct {
 
 // Help is more about it.
 func (*benchCmd) Help() string {
-	return `CPU/REQUEST is the processor time of the node, where that runs on this machine. RAW is what the bare operation takes in
-this process, on one thread, by the library alone; OVER RAW is the difference.`
+	return `CPU/REQUEST is the processor time of the node, where that runs on this machine. RAW is what the bare operation takes, by the
+library alone, in a bare TLS server that is loaded in turn with the node, with the same requests. OVER RAW is what the node takes
+beyond that, and HTTPS what the bare server takes beyond it: the median of the rounds and, from six rounds on, the interval
+that holds it with 95%.`
 }
 
 // Limits of a run: a slip of the finger shall not load a machine for a day.
@@ -49,10 +50,6 @@ const (
 	// RSA keys take so long to make that more requests under way only wait.
 	maxSlowConns = 4
 	slowGrace    = time.Minute
-
-	// rawTime is how long a bare operation is repeated; making an RSA key takes a
-	// time that varies so much that it is as long as the node is measured.
-	rawTime = 200 * time.Millisecond
 )
 
 // A measured is one op with its results.
@@ -60,8 +57,8 @@ type measured struct {
 	op     benchOp
 	spec   kms.Spec
 	server *load.Result
-	floor  *load.Result  // nil without --floor
-	raw    time.Duration // of the bare operation; 0: not known
+	floor  *load.Result // nil without --floor
+	rounds []round
 }
 
 // Run loads the node. Any error fails it, after all results are shown.
@@ -122,12 +119,11 @@ type bench struct {
 	addr    string // host:port
 	tls     *tls.Config
 	pid     int // of the server; 0 where it is not known
-	raws    map[kms.Spec]raw.Operations
 }
 
 // prepare finds the server, and its process where that is on this machine.
 func (c *benchCmd) prepare(s *session) (*bench, error) {
-	b := &bench{benchCmd: c, session: s, raws: map[kms.Spec]raw.Operations{}}
+	b := &bench{benchCmd: c, session: s}
 	var err error
 	if b.config, err = c.asApp(s); err != nil {
 		return nil, err
@@ -183,8 +179,9 @@ func loopback(ctx context.Context, u *url.URL) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), true
 }
 
-// measure loads the server with op and, in turn, the floor if asked and the bare
-// operation: what else the machine does in the meantime then slows all alike.
+// measure loads the server with op and, in turn, a bare server that does the
+// bare operation, and the floor if asked: what else the machine does in the
+// meantime, and how busy its processors are, then slows all alike.
 func (b *bench) measure(op benchOp, spec kms.Spec) (m measured, err error) {
 	m = measured{op: op, spec: spec, server: new(load.Result)}
 	template, done, err := b.template(op, spec)
@@ -192,24 +189,10 @@ func (b *bench) measure(op benchOp, spec kms.Spec) (m measured, err error) {
 		return m, err
 	}
 	defer done()
-	plan := b.plan(op, spec, template)
-	what := fmt.Sprintf("%s %s", op, spec)
+	t := &turns{bench: b, what: fmt.Sprintf("%s %s", op, spec), plan: b.plan(op, spec, template), measured: &m}
+	defer func() { err = errors.Join(err, t.end()) }()
 	for range b.Rounds {
-		if err := b.run(what, plan, m.server); err != nil {
-			return m, err
-		}
-		bare, err := b.timeRaw(op, spec)
-		if err != nil {
-			return m, err
-		}
-		m.raw += bare / time.Duration(b.Rounds)
-		if !b.Floor {
-			continue
-		}
-		if m.floor == nil {
-			m.floor = new(load.Result)
-		}
-		if err := b.runFloor(what, plan, &m); err != nil {
+		if err := t.round(); err != nil {
 			return m, err
 		}
 	}
@@ -230,41 +213,8 @@ func slowCreate(op benchOp, spec kms.Spec) bool {
 	return op == "create" && ok && row.Slow
 }
 
-// timeRaw times the bare operation.
-func (b *bench) timeRaw(op benchOp, spec kms.Spec) (time.Duration, error) {
-	ops, ok := b.raws[spec]
-	if !ok {
-		var err error
-		if ops, err = raw.Of(spec, b.Size); err != nil {
-			return 0, err
-		}
-		b.raws[spec] = ops
-	}
-	atLeast := min(rawTime, b.Duration)
-	if slowCreate(op, spec) {
-		atLeast = b.Duration
-	}
-	return raw.Time(op.raw(ops), atLeast)
-}
-
-// runFloor runs the same plan against a bare server, with replies as long as
-// the node's.
-func (b *bench) runFloor(what string, plan load.Plan, m *measured) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	floor, err := load.StartFloor(b.session.ctx, self, "bench-floor", fmt.Sprintf("--reply-size=%d", m.server.ReplySize))
-	if err != nil {
-		return err
-	}
-	defer floor.Close()
-	plan.Addr, plan.TLS, plan.PID = floor.Addr, floor.TLS, floor.PID
-	return b.run(what+" floor", plan, m.floor)
-}
-
 // run carries out a plan, tells how it goes, and adds up what it measured.
-func (b *bench) run(what string, plan load.Plan, sum *load.Result) error {
+func (b *bench) run(what string, plan load.Plan, sum *load.Result) (*load.Result, error) {
 	p := newProgressLine(b.session.stderr, what, b.Duration)
 	plan.Tick, plan.Progress = p.tick, p.report
 	defer p.end()
@@ -272,7 +222,7 @@ func (b *bench) run(what string, plan load.Plan, sum *load.Result) error {
 	if err == nil {
 		sum.Add(r)
 	}
-	return err
+	return r, err
 }
 
 // failures is the error of a run in which requests failed.
@@ -285,14 +235,4 @@ func failures(all []measured) error {
 		}
 	}
 	return nil
-}
-
-// benchFloorCmd is the server that --floor compares with, in a process of its own.
-type benchFloorCmd struct {
-	ReplySize int `help:"Bytes of each reply."`
-}
-
-// Run serves until standard input ends.
-func (c *benchFloorCmd) Run(s *session) error {
-	return load.ServeFloor(s.stdin, s.stdout, c.ReplySize)
 }

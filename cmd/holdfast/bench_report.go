@@ -52,12 +52,13 @@ func (p *progressLine) end() {
 // print writes the tables.
 func (b *bench) print(w io.Writer, all []measured) {
 	fmt.Fprintf(w, "%s, %d connections, %d bytes, signature %s, %d × %v\n\n", b.config.URL, b.Conns, b.Size, b.version(), b.Rounds, b.Duration)
-	fmt.Fprintln(w, "OP\tSPEC\tSERVER\tREQUESTS\tERRORS\tPER SECOND\tP50\tP99\tP99.9\tCPU/REQUEST\tRAW\tOVER RAW")
+	fmt.Fprintln(w, "OP\tSPEC\tSERVER\tREQUESTS\tERRORS\tPER SECOND\tP50\tP99\tP99.9\tCPU/REQUEST\tRAW\tOVER RAW\tHTTPS")
 	for _, m := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", rowText(string(m.op), m.spec.String(), "node", m.server), durationText(m.raw), overRaw(m))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", rowText(string(m.op), m.spec.String(), "node", m.server), durationText(m.raw()),
+			spreadText(m.over(nodeTime, rawTime)), spreadText(m.over(bareTime, rawTime)))
 		if m.floor != nil {
-			fmt.Fprintf(w, "%s\t\t\n", rowText("", "", "floor", m.floor))
-			fmt.Fprintf(w, "\t\tratio\t\t\t%s\t\t\t\t%s\t\t\n", ratioText(rateRatio(m)), ratioText(cpuRatio(m)))
+			fmt.Fprintf(w, "%s\t\t\t\n", rowText("", "", "floor", m.floor))
+			fmt.Fprintf(w, "\t\tratio\t\t\t%s\t\t\t\t%s\t\t\t\n", ratioText(rateRatio(m)), ratioText(cpuRatio(m)))
 		}
 	}
 	if b.Spec.all {
@@ -86,17 +87,18 @@ func rowText(op, spec, server string, r *load.Result) string {
 		durationText(r.Latency.Quantile(0.5)), durationText(r.Latency.Quantile(0.99)), durationText(r.Latency.Quantile(0.999)), cpu)
 }
 
-// overRaw is what the node took beyond the bare operation. Where that varies
-// more than the rest takes, as with new RSA keys, it can be below nothing.
-func overRaw(m measured) string {
-	per, ok := m.server.CPUPerRequest()
-	if !ok || m.raw == 0 {
+// spreadText prints a median, and between what it lies where that is known.
+// Where an operation varies more than the rest takes, as with new RSA keys, it
+// can be below nothing.
+func spreadText(s spread, ok bool) string {
+	if !ok {
 		return "n/a"
 	}
-	if per < m.raw {
-		return "-" + durationText(m.raw-per)
+	text := durationText(s.median)
+	if s.low < s.high {
+		text += fmt.Sprintf(" (%s to %s)", durationText(s.low), durationText(s.high))
 	}
-	return durationText(per - m.raw)
+	return text
 }
 
 // rateRatio is the node's requests per second over the floor's; 0 is unknown.
@@ -129,6 +131,9 @@ func ratioText(r float64) string {
 
 // durationText prints three digits, in a unit that fits.
 func durationText(d time.Duration) string {
+	if d < 0 {
+		return "-" + durationText(-d)
+	}
 	us := float64(d) / float64(time.Microsecond)
 	switch {
 	case us < 999.5:
@@ -179,6 +184,25 @@ type benchResult struct {
 	RateRatio float64     `json:"rate_ratio,omitempty"` // node over floor
 	CPURatio  float64     `json:"cpu_ratio,omitempty"`  // node over floor
 	Raw       float64     `json:"raw_us"`               // of the bare operation
+
+	// What node and bare server take beyond that, each round; null: not known.
+	OverRaw *benchSpread `json:"over_raw_us"`
+	HTTPS   *benchSpread `json:"https_us"`
+}
+
+// A benchSpread is a median and the interval that holds it with 95%, which is
+// empty below six rounds.
+type benchSpread struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+func spreadDocument(s spread, ok bool) *benchSpread {
+	if !ok {
+		return nil
+	}
+	return &benchSpread{micros(s.median), micros(s.low), micros(s.high)}
 }
 
 type benchRates struct {
@@ -203,7 +227,7 @@ func (b *bench) document(all []measured) benchDocument {
 	doc := benchDocument{URL: b.config.URL, Conns: b.Conns, Size: b.Size, Signature: b.version(), Duration: b.Duration.Seconds(), Rounds: b.Rounds}
 	for _, m := range all {
 		r := benchResult{Op: m.op, Spec: m.spec.String(), Node: ratesOf(m.server), RateRatio: rateRatio(m), CPURatio: cpuRatio(m),
-			Raw: micros(m.raw)}
+			Raw: micros(m.raw()), OverRaw: spreadDocument(m.over(nodeTime, rawTime)), HTTPS: spreadDocument(m.over(bareTime, rawTime))}
 		if m.floor != nil {
 			floor := ratesOf(m.floor)
 			r.Floor = &floor

@@ -31,6 +31,9 @@ func TestBench(t *testing.T) {
 		if r.Raw <= 0 {
 			t.Errorf("%s: the bare operation took %v µs", r.Op, r.Raw)
 		}
+		if runtime.GOOS == "linux" && (r.OverRaw == nil || r.HTTPS == nil) {
+			t.Errorf("%s: not known beyond that: %+v", r.Op, r)
+		}
 	}
 	want := []string{"AES-256-GCM", "AES-256-GCM", "AES-256-GCM", "EC-P256", "EC-P256", "HMAC-SHA-256", "AES-256-GCM"}
 	if diff := cmp.Diff(want, specs); diff != "" {
@@ -247,11 +250,16 @@ func TestBenchReport(t *testing.T) {
 		return r
 	}
 	broken := &load.Result{Elapsed: time.Second, Errors: 7, FirstError: errors.New("refused")}
+	const us, ms = time.Microsecond, time.Millisecond
 	all := []measured{
-		{op: "encrypt", spec: kms.AES256GCM, server: result(10_000, 300*time.Millisecond), floor: result(15_000, 292*time.Millisecond),
-			raw: 290 * time.Nanosecond},
-		{op: "sign", spec: kms.ECP256, server: result(500, 0), floor: result(900, time.Second), raw: 15 * time.Microsecond},
-		{op: "create", spec: kms.RSA2048, server: result(10, time.Second), raw: 120 * time.Millisecond},
+		{op: "encrypt", spec: kms.AES256GCM, server: result(10_000, 300*ms), floor: result(15_000, 292*ms),
+			rounds: []round{{node: 30 * us, bare: 20 * us, raw: 290}}},
+		{op: "sign", spec: kms.ECP256, server: result(500, 0), floor: result(900, time.Second), rounds: []round{{raw: 15 * us}}},
+		{op: "sign", spec: kms.RSA2048, server: result(500, 600*ms), rounds: []round{
+			{1300 * us, 1130 * us, 1100 * us}, {1150 * us, 1120 * us, 1100 * us}, {1144 * us, 1131 * us, 1100 * us},
+			{1141 * us, 1129 * us, 1100 * us}, {9999 * us, 1126 * us, 1100 * us}, {1140 * us, 1130 * us, 1100 * us},
+		}},
+		{op: "create", spec: kms.RSA2048, server: result(10, time.Second), rounds: []round{{node: 100 * ms, bare: 121 * ms, raw: 120 * ms}}},
 		{op: "create", spec: kms.AES256GCM, server: broken},
 	}
 	b := &bench{benchCmd: &benchCmd{Conns: 64, Size: 1024, Signature: "v2", Duration: 10 * time.Second, Rounds: 1}, config: client.Config{URL: "https://127.0.0.1:9000"}}
@@ -263,14 +271,33 @@ func TestBenchReport(t *testing.T) {
 	if err := failures(all); err == nil || err.Error() != "create with AES-256-GCM: 7 requests failed, one with: refused" {
 		t.Errorf("%v", err)
 	}
-	if err := failures(all[:3]); err != nil {
+	if err := failures(all[:4]); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSpread: few rounds tell nothing of how far they are off, and some that
+// were disturbed do not matter.
+func TestSpread(t *testing.T) {
+	rounds := func(n int) (all []time.Duration) {
+		for i := range n {
+			all = append(all, time.Duration((i*7+3)%n+1)) // 1 to n, for n that 7 does not divide
+		}
+		return all
+	}
+	for n, want := range map[int]spread{
+		0: {0, 0, 0}, 1: {1, 1, 1}, 2: {1, 1, 1}, 5: {3, 3, 3}, 6: {3, 1, 6}, 9: {5, 2, 8}, 20: {10, 6, 15}, 100: {50, 41, 60},
+	} {
+		if got := spreadOf(rounds(n)); got != want {
+			t.Errorf("%d rounds: %v, want %v", n, got, want)
+		}
 	}
 }
 
 func TestDurationText(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 µs", 24_700: "24.7 µs", 999_499: "999 µs", 999_500: "1 ms", 1_234_567: "1.23 ms", 999_600_000: "1 s", 61 * time.Second: "61 s",
+		-24_700: "-24.7 µs",
 	} {
 		if got := durationText(d); got != want {
 			t.Errorf("%d is %q, want %q", d, got, want)

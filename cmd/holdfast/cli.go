@@ -26,6 +26,7 @@ type cli struct {
 	Sign    signCmd    `cmd:"" help:"Sign a message, or the digest of one."`
 	Verify  verifyCmd  `cmd:"" help:"Check a signature."`
 	Mac     macCmd     `cmd:"" help:"Authenticate a message with a secret key, or check that."`
+	Trust   trustCmd   `cmd:"" help:"Have a node prove what it is, and write the CA certificate to trust."`
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
 	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`
 	Bench   benchCmd   `cmd:"" help:"Load a node and measure it."`

@@ -12,8 +12,9 @@ type connection struct {
 	Credentials string `group:"node" placeholder:"FILE" help:"File with url, ca, appid and apikey that only you can read. When given, the environment is not read."`
 	URL         string `group:"node" name:"url" placeholder:"https://HOST:PORT" help:"The node to talk to, instead of the one that the credentials name."`
 	CA          string `group:"node" name:"ca" placeholder:"FILE" help:"Certificates in PEM to trust, instead of those that the credentials name."`
-	Unbound     bool   `group:"node" help:"Do not tie requests to the TLS connection: for a proxy in between that ends TLS."`
-	SignatureV1 bool   `group:"node" name:"signature-v1" help:"Sign requests as eHSM does: for an eHSM server."`
+	trustFlags
+	Unbound     bool `group:"node" help:"Do not tie requests to the TLS connection: for a proxy in between that ends TLS."`
+	SignatureV1 bool `group:"node" name:"signature-v1" help:"Sign requests as eHSM does: for an eHSM server."`
 }
 
 // dial makes a client with a credential.
@@ -59,6 +60,12 @@ func (c connection) config(s *session) (client.Config, error) {
 			return cfg, err
 		}
 	}
+	if err := c.trustFlags.add(s, c.Credentials, &cfg); err != nil {
+		return cfg, err
+	}
+	if cfg.Trust != nil && c.CA != "" {
+		return cfg, misusef("leave --ca out: the node's proof names the CA", "a charter is named, which takes the place of a CA")
+	}
 	cfg.Unbound = cfg.Unbound || c.Unbound
 	cfg.SignatureV1 = cfg.SignatureV1 || c.SignatureV1
 	if cfg.URL == "" {
@@ -78,6 +85,12 @@ func (c connection) found(s *session) (client.Config, error) {
 	}
 	if url := s.getenv("HOLDFAST_URL"); url != "" {
 		cfg.URL = url
+	}
+	if charter := s.getenv("HOLDFAST_CHARTER"); charter != "" {
+		settings := trustSettings{Charter: charter}
+		if cfg.Trust, err = settings.read(".", seenBeside(s, "")); err != nil {
+			return cfg, err
+		}
 	}
 	if ca := s.getenv("HOLDFAST_CA"); ca != "" {
 		cfg.CA, err = readCA(ca, ".")

@@ -21,6 +21,12 @@ type credentialsFile struct {
 	AppID  string `json:"appid"`
 	APIKey string `json:"apikey"`
 
+	// Charter is the domain's, or the path of a file with it. Where it is given the
+	// node has to prove itself, and CA is not used.
+	Charter        json.RawMessage `json:"charter,omitempty"`
+	Domain         string          `json:"domain,omitempty"`          // as --domain
+	AllowSimulated bool            `json:"allow_simulated,omitempty"` // as --allow-simulated
+
 	Unbound     bool `json:"unbound,omitempty"`      // as --unbound
 	SignatureV1 bool `json:"signature_v1,omitempty"` // as --signature-v1
 }
@@ -63,7 +69,24 @@ func (doc credentialsFile) config(path string) (client.Config, error) {
 	if cfg.CA, err = readCA(doc.CA, filepath.Dir(path)); err != nil {
 		return cfg, err
 	}
+	if cfg.Trust, err = doc.trust().read(filepath.Dir(path), seenBeside(nil, path)); err != nil {
+		return cfg, err
+	}
+	if cfg.Trust != nil {
+		cfg.CA = nil
+	}
 	return withCredential(cfg, doc.AppID, doc.APIKey, path)
+}
+
+// trust is what the file says of attestation. A charter in it is the document
+// itself or, as a text, the name of a file.
+func (doc credentialsFile) trust() trustSettings {
+	t := trustSettings{Charter: string(doc.Charter), Domain: doc.Domain, AllowSimulated: doc.AllowSimulated}
+	var path string
+	if json.Unmarshal(doc.Charter, &path) == nil {
+		t.Charter = path
+	}
+	return t
 }
 
 // withCredential adds an app's credential that was found in where.
@@ -99,15 +122,20 @@ func readCA(ca, dir string) ([]byte, error) {
 	if ca == "" || strings.HasPrefix(strings.TrimSpace(ca), "-----BEGIN") {
 		return []byte(ca), nil
 	}
-	if !filepath.IsAbs(ca) {
-		ca = filepath.Join(dir, ca)
-	}
-	f, err := os.Open(ca)
+	f, err := os.Open(inFolder(dir, ca))
 	if err != nil {
 		return nil, because(err, "it is the file that the node calls its CA", "reading the CA")
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxCredentials))
+}
+
+// inFolder is path where that is absolute, else path in dir.
+func inFolder(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
 }
 
 // A secretFile is a file for a secret, being made. It exists, empty and readable
@@ -150,9 +178,14 @@ func (n *secretFile) discard() {
 }
 
 // credentialsText is what a credentials file holds.
-func credentialsText(url string, ca []byte, cred client.Credential) ([]byte, error) {
-	b, err := json.MarshalIndent(credentialsFile{
-		URL: url, CA: string(ca), AppID: cred.AppID.String(), APIKey: cred.APIKey.Reveal(),
-	}, "", "  ")
+func credentialsText(cfg client.Config, cred client.Credential) ([]byte, error) {
+	doc := credentialsFile{URL: cfg.URL, CA: string(cfg.CA), AppID: cred.AppID.String(), APIKey: cred.APIKey.Reveal()}
+	if t := cfg.Trust; t != nil {
+		doc.Charter, doc.AllowSimulated = t.Charter, t.AllowSimulated
+		if t.Domain != (kms.DomainID{}) {
+			doc.Domain = t.Domain.String()
+		}
+	}
+	b, err := json.MarshalIndent(doc, "", "  ")
 	return append(b, '\n'), err
 }

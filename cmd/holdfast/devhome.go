@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
+	"github.com/holdfast-kms/holdfast/api/signature"
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/disk"
@@ -34,6 +33,18 @@ type devHome struct {
 type devTuning struct {
 	SnapshotEvery int `hidden:"" help:"Log entries between snapshots. Default: as in production."`
 	SegmentSize   int `hidden:"" help:"Bytes of a log file. Default: as in production."`
+
+	SimMRENCLAVE attest.Hex `name:"sim-mrenclave" placeholder:"HEX" help:"MRENCLAVE that the simulated machine shows: 64 hexadecimal digits."`
+	SimMRSIGNER  attest.Hex `name:"sim-mrsigner" placeholder:"HEX" help:"MRSIGNER that the simulated machine shows: 64 hexadecimal digits."`
+}
+
+func (t devTuning) validate() error {
+	for flag, v := range map[string]attest.Hex{"--sim-mrenclave": t.SimMRENCLAVE, "--sim-mrsigner": t.SimMRSIGNER} {
+		if n := len(v); n != 0 && n != 32 {
+			return kms.Errorf(kms.Invalid, "%d bytes, a measurement has 32", n).WithField(flag)
+		}
+	}
+	return nil
 }
 
 func (t devTuning) flags() []string {
@@ -42,9 +53,14 @@ func (t devTuning) flags() []string {
 
 const (
 	charterFile     = "charter.json"
-	ownerFile       = "owner.key" // would sign policies; nothing reads it yet
-	fusesDir        = "fuses"     // the simulated machine
-	nodeDir         = "node"      // sealed state
+	bootstrapFile   = "bootstrap.json"
+	policyFile      = "policy.json" // the first; later ones are where they were signed
+	ownerFile       = "owner.key"   // submits policies
+	signerFile      = "signer.key"  // signs policies
+	operatorFile    = "operator.key"
+	machineFile     = "machine.json"
+	fusesDir        = "fuses" // the simulated machine
+	nodeDir         = "node"  // sealed state
 	caFile          = "ca.pem"
 	credentialsName = "credentials.json"
 	logFile         = "node.log"
@@ -64,6 +80,9 @@ func (h *devHome) leave() error {
 // a folder beside it, which takes its place in one rename: a start that is cut
 // short leaves nothing half there.
 func (h *devHome) found(ctx context.Context) error {
+	if err := h.tuning.validate(); err != nil {
+		return err
+	}
 	switch empty, err := h.empty(); {
 	case err != nil:
 		return err
@@ -105,7 +124,7 @@ func (h *devHome) empty() (bool, error) {
 // check refuses a folder that is something else, or that lacks its charter.
 func (h *devHome) check() error {
 	if _, err := os.Stat(h.path(charterFile)); err == nil {
-		return nil
+		return h.loadMachine()
 	}
 	if _, err := os.Stat(h.path(nodeDir)); err == nil {
 		return kms.Errorf(kms.Damaged, "the folder holds a node's state, but not the charter of its domain").
@@ -114,17 +133,17 @@ func (h *devHome) check() error {
 	return problemf("choose an empty or new folder with --dir", "%s is not empty and holds no domain", h.dir)
 }
 
-// fill founds a domain in an empty folder.
+// fill founds a domain in an empty folder: it does what an operator does for a
+// real one, with one person in every part.
 func (h *devHome) fill(ctx context.Context) error {
-	owner, err := h.newOwner()
+	rulers, err := h.newRulers()
 	if err != nil {
 		return err
 	}
-	charter := &govern.Charter{Version: govern.CharterVersion, Name: "dev", Owner: owner, RestartMode: govern.Sealed}
-	if err := os.WriteFile(h.path(charterFile), charter.Canonical(), 0o644); err != nil {
+	if err := h.saveMachine(); err != nil {
 		return err
 	}
-	platform, err := simtee.Create(h.path(fusesDir))
+	platform, err := h.tuning.simulated().Create(h.path(fusesDir))
 	if err != nil {
 		return err
 	}
@@ -132,30 +151,142 @@ func (h *devHome) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = server.Found(ctx, server.Config{Platform: platform, Disk: d, Clock: wallclock.Clock{}, Charter: charter.Canonical(),
-		Mount: mount, Logger: slog.New(slog.DiscardHandler), SegmentSize: h.tuning.SegmentSize})
-	return errors.Join(err, d.Close())
+	cfg := h.serverConfig(platform, d, rulers.charter.Canonical(), slog.New(slog.DiscardHandler))
+	founder, err := server.Prepare(ctx, cfg)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	bootstrap, policy, err := rulers.found(founder, h.tuning)
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	err = server.Found(ctx, cfg, bootstrap, policy)
+	return errors.Join(err, h.writeDocument(policyFile, policy), h.writeDocument(bootstrapFile, bootstrap), d.Close())
 }
 
-// newOwner makes the owner's key and keeps it beside the charter.
-func (h *devHome) newOwner() (govern.PublicKey, error) {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
+// serverConfig is how the node of dev runs.
+func (h *devHome) serverConfig(p *simtee.Platform, d *disk.Disk, charter []byte, logger *slog.Logger) server.Config {
+	guest := p.Guest(attest.SGX, wallclock.Clock{}.Now)
+	return server.Config{Platform: guest, Collateral: guest.Collateral, Development: true, Disk: d, Clock: wallclock.Clock{},
+		Charter: charter, Mount: program().Handler, ConnContext: signature.ConnContext, Logger: logger,
+		SnapshotEvery: h.tuning.SnapshotEvery, SegmentSize: h.tuning.SegmentSize}
+}
+
+func (h *devHome) writeDocument(name string, b []byte) error {
+	return os.WriteFile(h.path(name), append(b, '\n'), 0o644)
+}
+
+// devRulers is everybody who rules a domain for development.
+type devRulers struct {
+	charter                 *govern.Charter
+	owner, signer, operator *govern.PrivateKey
+}
+
+// newRulers makes their keys, kept in clear beside the charter, and the charter.
+func (h *devHome) newRulers() (*devRulers, error) {
+	var r devRulers
+	for _, k := range []struct {
+		file string
+		key  **govern.PrivateKey
+	}{{ownerFile, &r.owner}, {signerFile, &r.signer}, {operatorFile, &r.operator}} {
+		key, err := govern.NewPrivateKey(govern.Ed25519)
+		if err != nil {
+			return nil, err
+		}
+		pem, err := key.EncodePEM(nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(h.path(k.file), pem, 0o600); err != nil {
+			return nil, err
+		}
+		*k.key = key
+	}
+	r.charter = &govern.Charter{Version: govern.CharterVersion, Name: "dev", Owner: r.owner.Public(),
+		Signers: []govern.PublicKey{r.signer.Public()}, Threshold: 1, RestartMode: govern.Sealed,
+		Intervals: govern.DefaultIntervals()}
+	return &r, h.writeDocument(charterFile, r.charter.Canonical())
+}
+
+// devPolicyLife is how long the first policy of a domain for development is good.
+const devPolicyLife = 10 * 365 * 24 * time.Hour
+
+// found signs the documents that name the founder.
+func (r *devRulers) found(f *server.Founder, tuning devTuning) (bootstrap, policy []byte, err error) {
+	simulated := attest.Terms{Simulated: true}
+	p := &govern.Policy{
+		Version: govern.PolicyVersion, CharterDigest: r.charter.Digest(), Serial: 1,
+		ValidUntil:  time.Now().Add(devPolicyLife).UTC().Truncate(time.Second),
+		Attestation: govern.Requirements{SGX: simulated, TDX: simulated, SNP: simulated},
+		Nodes:       []govern.NodeEntry{{Name: "dev", Identity: govern.Identity{SGX: &attest.SGXIdentity{MRENCLAVE: f.Claims.SGX.MRENCLAVE}}}},
+		Enrolment:   govern.Enrolment{Mode: govern.EnrolOpen},
+		Operators:   []govern.PublicKey{r.operator.Public()}, Admission: govern.AdmitAttested,
+		EphemeralAge: attest.Age(time.Hour), EvidenceAge: attest.Age(24 * time.Hour),
+	}
+	if policy, err = signed(govern.PolicyType, p.Canonical(), r.signer); err != nil {
+		return nil, nil, err
+	}
+	b := &govern.Bootstrap{Version: govern.BootstrapVersion, CharterDigest: r.charter.Digest(), Founder: f.Node, PolicyDigest: p.Digest()}
+	bootstrap, err = signed(govern.BootstrapType, b.Canonical(), r.owner, r.signer)
+	return bootstrap, policy, err
+}
+
+// signed puts a document into an envelope with a signature of each key.
+func signed(t govern.PayloadType, payload []byte, keys ...*govern.PrivateKey) (envelope []byte, err error) {
+	envelope = govern.NewEnvelope(t, payload)
+	for _, k := range keys {
+		if envelope, err = govern.Sign(envelope, k); err != nil {
+			return nil, err
+		}
+	}
+	return envelope, nil
+}
+
+// devMachine is what the simulated machine pretends, kept beside its fuses: a
+// program that says something else at its next start does not open what it sealed.
+type devMachine struct {
+	MRENCLAVE attest.Hex `json:"mrenclave,omitempty"`
+	MRSIGNER  attest.Hex `json:"mrsigner,omitempty"`
+}
+
+func (h *devHome) saveMachine() error {
+	b, err := json.Marshal(devMachine{MRENCLAVE: h.tuning.SimMRENCLAVE, MRSIGNER: h.tuning.SimMRSIGNER})
 	if err != nil {
-		return govern.PublicKey{}, err
+		return err
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	return os.WriteFile(h.path(machineFile), append(b, '\n'), 0o644)
+}
+
+// loadMachine takes up what the machine was made with. What the command line
+// says must be the same.
+func (h *devHome) loadMachine() error {
+	b, err := os.ReadFile(h.path(machineFile))
 	if err != nil {
-		return govern.PublicKey{}, err
+		return because(err, "put the file back, or choose another --dir", "reading what the simulated machine pretends")
 	}
-	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	if err := os.WriteFile(h.path(ownerFile), block, 0o600); err != nil {
-		return govern.PublicKey{}, err
+	var m devMachine
+	if err := json.Unmarshal(b, &m); err != nil {
+		return kms.Errorf(kms.Damaged, "not the description of a simulated machine").WithFile(h.path(machineFile))
 	}
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		return govern.PublicKey{}, err
+	for _, v := range []struct {
+		asked *attest.Hex
+		made  attest.Hex
+		flag  string
+	}{{&h.tuning.SimMRENCLAVE, m.MRENCLAVE, "--sim-mrenclave"}, {&h.tuning.SimMRSIGNER, m.MRSIGNER, "--sim-mrsigner"}} {
+		if len(*v.asked) > 0 && !v.asked.Equal(v.made) {
+			return problemf("leave "+v.flag+" out, or choose another --dir", "the domain in %s was made with another %s", h.dir, v.flag)
+		}
+		*v.asked = v.made
 	}
-	return govern.ParsePublicKey(der)
+	return nil
+}
+
+// simulated is what the simulated platform pretends.
+func (t devTuning) simulated() simtee.Config {
+	var c simtee.Config
+	copy(c.Measurement[:], t.SimMRENCLAVE)
+	copy(c.Program.MRSIGNER[:], t.SimMRSIGNER)
+	return c
 }
 
 func (h *devHome) readCredentials() (credentialsFile, error) {

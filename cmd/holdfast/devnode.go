@@ -8,21 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"time"
 
-	"github.com/holdfast-kms/holdfast/api"
-	"github.com/holdfast-kms/holdfast/api/ehsm"
-	"github.com/holdfast-kms/holdfast/api/signature"
-	"github.com/holdfast-kms/holdfast/attest/simtee"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/harden"
 	"github.com/holdfast-kms/holdfast/host/heap"
 	"github.com/holdfast-kms/holdfast/host/listen"
-	"github.com/holdfast-kms/holdfast/host/wallclock"
-	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -99,7 +93,10 @@ func (h *devHome) open(ctx context.Context, logger *slog.Logger) (*server.Node, 
 	if err != nil {
 		return nil, nil, because(err, "put the charter back, or choose another --dir", "reading the charter")
 	}
-	platform, err := simtee.Open(h.path(fusesDir))
+	if err := h.loadMachine(); err != nil {
+		return nil, nil, err
+	}
+	platform, err := h.tuning.simulated().Open(h.path(fusesDir))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,8 +108,7 @@ func (h *devHome) open(ctx context.Context, logger *slog.Logger) (*server.Node, 
 		return nil, nil, because(err, "a charter is there, so the node's state should be: put the folder back, or choose another --dir",
 			"opening the node's state")
 	}
-	node, err := server.Open(ctx, server.Config{Platform: platform, Disk: d, Clock: wallclock.Clock{}, Charter: charter,
-		Mount: mount, ConnContext: signature.ConnContext, Logger: logger, OpenEnrolment: true, SnapshotEvery: h.tuning.SnapshotEvery, SegmentSize: h.tuning.SegmentSize})
+	node, err := server.Open(ctx, h.serverConfig(platform, d, charter, logger))
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Close())
 	}
@@ -122,25 +118,10 @@ func (h *devHome) open(ctx context.Context, logger *slog.Logger) (*server.Node, 
 	return node, d, nil
 }
 
-// mount puts the facades in front of a core.
-func mount(core *server.Core, status func() kms.Status) http.Handler {
+// program is what the API says of this program.
+func program() mount.Program {
 	v := versionInfo()
-	facade := ehsm.New(ehsm.Config{
-		Authenticate: func(ctx context.Context, c kms.Credential) (ehsm.Caller, error) {
-			caller, err := core.Authenticate(ctx, c)
-			if err != nil {
-				return nil, err
-			}
-			return caller, nil
-		},
-		Enroll:  core.Enrol,
-		Version: v.Version, GitSHA: v.Revision,
-	})
-	return &api.Table{
-		Routes: []api.Route{{Method: http.MethodGet, Path: "/status",
-			Handler: api.StatusPage{Status: func(context.Context) kms.Status { return status() }}}},
-		Rest: facade,
-	}
+	return mount.Program{Version: v.Version, Revision: v.Revision}
 }
 
 // A devNode is a running node process.

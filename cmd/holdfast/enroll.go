@@ -13,6 +13,7 @@ import (
 type enrollCmd struct {
 	URL string `name:"url" required:"" placeholder:"https://HOST:PORT" help:"The node to enroll at."`
 	CA  string `name:"ca" placeholder:"FILE" help:"Certificates in PEM to trust. Without it, those that this machine trusts."`
+	trustFlags
 	Out string `placeholder:"FILE" help:"The file to make, for you alone. Without it, where the other commands look."`
 }
 
@@ -22,7 +23,11 @@ func (c *enrollCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	app, err := c.enroll(s.ctx, path)
+	cfg, err := c.config(s, path)
+	if err != nil {
+		return err
+	}
+	app, err := enroll(s.ctx, cfg, path)
 	if err != nil {
 		return err
 	}
@@ -43,13 +48,22 @@ func (c *enrollCmd) path(s *session) (string, error) {
 	return defaultCredentials(s)
 }
 
-// enroll makes an app whose credential ends up at path, or none.
-func (c *enrollCmd) enroll(ctx context.Context, path string) (kms.AppID, error) {
-	ca, err := readCA(c.CA, ".")
-	if err != nil {
-		return kms.AppID{}, err
+// config is how to connect, for the credential that ends up at path.
+func (c *enrollCmd) config(s *session, path string) (client.Config, error) {
+	cfg := client.Config{URL: c.URL}
+	if c.CA != "" && c.Charter != "" {
+		return cfg, misusef("leave --ca out: the node's proof names the CA", "a charter takes the place of a CA")
 	}
-	cl, err := client.New(client.Config{URL: c.URL, CA: ca})
+	var err error
+	if cfg.CA, err = readCA(c.CA, "."); err != nil {
+		return cfg, err
+	}
+	return cfg, c.trustFlags.add(s, path, &cfg)
+}
+
+// enroll makes an app whose credential ends up at path, or none.
+func enroll(ctx context.Context, cfg client.Config, path string) (kms.AppID, error) {
+	cl, err := client.New(cfg)
 	if err != nil {
 		return kms.AppID{}, err
 	}
@@ -63,7 +77,7 @@ func (c *enrollCmd) enroll(ctx context.Context, path string) (kms.AppID, error) 
 		file.discard()
 		return kms.AppID{}, err
 	}
-	text, err := credentialsText(c.URL, ca, cred)
+	text, err := credentialsText(cfg, cred)
 	if err == nil {
 		err = file.fill(text)
 	}

@@ -18,7 +18,7 @@ import (
 func newNodeTerminal(t *testing.T) *terminal {
 	t.Helper()
 	node := trustedtest.NewDomain(t, 1).Nodes[0]
-	node.Edit = func(c *server.Config) { c.Mount, c.OpenEnrolment = mount, true }
+	node.Edit = func(c *server.Config) { c.Mount = program().Handler }
 	node.Restart()
 	endpoint := node.Serve(listen.Config{}, nil)
 	term := &terminal{t: t, dir: t.TempDir(), env: map[string]string{}}

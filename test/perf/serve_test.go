@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/holdfast-kms/holdfast/host/listen"
-	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -22,7 +21,7 @@ import (
 func (x *bench) serveTLS(t testing.TB) (addr string, ca *x509.CertPool) {
 	x.node.Edit = func(c *server.Config) {
 		c.SegmentSize = 0
-		c.Mount = func(*server.Core, func() kms.Status) http.Handler { return x.handler }
+		c.Mount = func(*server.Node) http.Handler { return x.handler }
 	}
 	x.node.Restart()
 	l, err := listen.TCP("127.0.0.1:0", listen.Config{})

@@ -4,22 +4,18 @@
 package tenant_test
 
 import (
-	"context"
 	"crypto/rand"
 	"flag"
 	"fmt"
 	"log"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"testing"
 
-	"github.com/holdfast-kms/holdfast/api"
-	"github.com/holdfast-kms/holdfast/api/ehsm"
 	"github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/host/listen"
-	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
@@ -75,7 +71,7 @@ func newArena(t testing.TB, s setup) *arena {
 func (a *arena) restart() {
 	a.t.Helper()
 	a.node.Edit = func(c *server.Config) {
-		c.Mount = mount
+		c.Mount = mount.Program{Version: "1.2.3", Revision: "abcdef0"}.Handler
 		c.ConnContext = signature.ConnContext
 		if a.setup.edit != nil {
 			a.setup.edit(c)
@@ -83,26 +79,6 @@ func (a *arena) restart() {
 	}
 	a.node.Restart()
 	a.endpoint = a.node.Serve(a.setup.listen, a.setup.wrap)
-}
-
-// mount puts the facades in front of a core as `holdfast dev` does.
-func mount(core *server.Core, status func() kms.Status) http.Handler {
-	facade := ehsm.New(ehsm.Config{
-		Authenticate: func(ctx context.Context, c kms.Credential) (ehsm.Caller, error) {
-			caller, err := core.Authenticate(ctx, c)
-			if err != nil {
-				return nil, err
-			}
-			return caller, nil
-		},
-		Enroll:  core.Enrol,
-		Version: "1.2.3", GitSHA: "abcdef0",
-	})
-	return &api.Table{
-		Routes: []api.Route{{Method: http.MethodGet, Path: "/status",
-			Handler: api.StatusPage{Status: func(context.Context) kms.Status { return status() }}}},
-		Rest: facade,
-	}
 }
 
 // plant names what must never be logged.

@@ -95,6 +95,7 @@ type issuer struct {
 	authority *state.Authority
 	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
+	public    []byte // SubjectPublicKeyInfo of key
 	clock     Clock
 
 	mu      sync.Mutex
@@ -111,7 +112,11 @@ func newIssuer(r *root.Root, a *state.Authority, clock Clock) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{root: r, authority: a, ca: ca, key: key, clock: clock}, nil
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return &issuer{root: r, authority: a, ca: ca, key: key, public: public, clock: clock}, nil
 }
 
 // certificate is the current API certificate; it renews it in time.
@@ -164,6 +169,12 @@ func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: i.key, Leaf: leaf}, nil
 }
 
+// publicKeys are what evidence for clients is bound to: the key that ends TLS,
+// and the authority's.
+func (i *issuer) publicKeys() [][]byte {
+	return [][]byte{i.public, i.ca.RawSubjectPublicKeyInfo}
+}
+
 // pem is the authority's certificate, for clients to trust.
 func (i *issuer) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.ca.Raw})
@@ -172,5 +183,7 @@ func (i *issuer) pem() []byte {
 // tlsConfig is that of the API. Clients of eHSM still speak TLS 1.2.
 func (i *issuer) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: i.certificate, Time: i.clock.Now,
+		// A workload's own certificate, signed by nobody: evidence vouches for its key.
+		ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{"h2", "http/1.1"}}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
@@ -32,10 +33,12 @@ type Disk = storage.Disk
 type Platform interface {
 	// Name is what the platform calls itself: "sgx", "tdx", "snp", "simulated".
 	Name() string
-	// Simulated reports whether nothing but software stands behind it.
-	Simulated() bool
-	// SealingKey returns 32 bytes that only this program on this machine can
-	// have, the same after a restart. The caller clears them.
+	// Evidence has the TEE sign 64 bytes for this program. Collateral may be
+	// missing; Config.Collateral adds it.
+	Evidence(ctx context.Context, reportData [64]byte) (attest.Evidence, error)
+	// SealingKey returns 16 bytes or more that only this program on this machine
+	// can have, the same after a restart. The caller clears them. It is an error
+	// with a hint where the TEE has no such key.
 	SealingKey(ctx context.Context) ([]byte, error)
 }
 
@@ -52,18 +55,24 @@ type Config struct {
 	Disk     Disk
 	Clock    Clock
 	Charter  []byte // the domain's charter document, kept apart from the node's state
+	// Collateral returns what the vendor published about the machine that made
+	// ev, of any age; what it returns is verified like everything else. Nil:
+	// evidence that lacks collateral is refused.
+	Collateral func(ctx context.Context, ev attest.Evidence) ([]byte, error)
+	// Development takes this machine's evidence under a root that is no vendor's.
+	// False refuses to start on such a machine, whatever a policy says.
+	Development bool
 	// Names are the DNS names and IP addresses that API certificates are for.
 	// They matter only to Found, which fixes them in the domain's authority;
 	// empty means loopback.
-	Names  []string
-	Mount  func(*Core, func() kms.Status) http.Handler
+	Names []string
+	// Mount makes the handler of the node's API.
+	Mount  func(*Node) http.Handler
 	Logger *slog.Logger
 	// ConnContext, where given, adds to the context of each API connection what
 	// a facade wants to keep beside it; see http.Server.
 	ConnContext func(ctx context.Context, c net.Conn) context.Context
 
-	// OpenEnrolment lets anyone enrol an app; false lets nobody.
-	OpenEnrolment bool
 	MaxApps       uint32 // zero: core.DefaultMaxApps
 	ReplayLimit   int    // requests remembered; zero: authn.DefaultReplayLimit
 	KeyCache      int    // parsed keys kept; zero: keyring.DefaultCache

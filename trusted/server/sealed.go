@@ -99,6 +99,7 @@ func (s *sealer) read(name string) ([]byte, error) {
 type identity struct {
 	node   kms.NodeID
 	domain kms.DomainID
+	public []byte       // SubjectPublicKeyInfo of the peer key; node is its SHA-256
 	peer   secret.Bytes // PKCS #8 of the peer key; channels between nodes use it
 }
 
@@ -118,31 +119,51 @@ func newIdentity() (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &identity{node: sha256.Sum256(public), peer: secret.New(private)}, nil
+	return &identity{node: fingerprint(public), public: public, peer: secret.New(private)}, nil
 }
 
+func (s *sealer) writeIdentity(id *identity) error { return s.writeIdentityTo(identityFile, id) }
+
+func (s *sealer) readIdentity() (*identity, error) { return s.readIdentityFrom(identityFile) }
+
 // The layout is format ‖ node id ‖ domain id ‖ peer key.
-func (s *sealer) writeIdentity(id *identity) error {
+func (s *sealer) writeIdentityTo(name string, id *identity) error {
 	return id.peer.Use(func(peer []byte) error {
 		b := append([]byte{identityFormat}, id.node[:]...)
-		return s.write(identityFile, append(append(b, id.domain[:]...), peer...))
+		return s.write(name, append(append(b, id.domain[:]...), peer...))
 	})
 }
 
-func (s *sealer) readIdentity() (*identity, error) {
-	b, err := s.read(identityFile)
+func (s *sealer) readIdentityFrom(name string) (*identity, error) {
+	b, err := s.read(name)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(b)
 	const fixed = 1 + len(kms.NodeID{}) + len(kms.DomainID{})
 	if len(b) <= fixed || b[0] != identityFormat {
-		return nil, kms.Errorf(kms.Damaged, "unknown format").WithFile(identityFile)
+		return nil, kms.Errorf(kms.Damaged, "unknown format").WithFile(name)
 	}
 	id := &identity{peer: secret.Copy(b[fixed:])}
 	copy(id.node[:], b[1:])
 	copy(id.domain[:], b[1+len(id.node):])
+	if id.public, err = publicOf(b[fixed:]); err != nil || fingerprint(id.public) != id.node {
+		return nil, kms.Errorf(kms.Damaged, "the peer key is not the node's").WithFile(name)
+	}
 	return id, nil
+}
+
+// publicOf is the SubjectPublicKeyInfo of a key in PKCS #8.
+func publicOf(pkcs8 []byte) ([]byte, error) {
+	key, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		return nil, err
+	}
+	private, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("not an ECDSA key")
+	}
+	return x509.MarshalPKIXPublicKey(&private.PublicKey)
 }
 
 const rootFormat = 1

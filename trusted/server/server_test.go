@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
@@ -302,11 +303,18 @@ func TestClockSetBack(t *testing.T) {
 func TestEnrolment(t *testing.T) {
 	d := trustedtest.NewDomain(t, 1)
 	n := d.Nodes[0]
-	n.Edit = func(c *server.Config) { c.OpenEnrolment = false }
-	n.Restart()
+	enrolment := func(m govern.EnrolmentMode) {
+		t.Helper()
+		envelope := d.Rulers.Next(func(p *govern.Policy) { p.Enrolment.Mode = m })
+		if _, err := n.Core().SubmitPolicy(ctx, envelope); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enrolment(govern.EnrolClosed)
 	if _, err := n.Core().Enrol(ctx); !errors.Is(err, kms.Denied) {
 		t.Errorf("closed: got %v, want Denied", err)
 	}
+	enrolment(govern.EnrolOpen)
 	n.Edit = func(c *server.Config) { c.MaxApps = 2 }
 	n.Restart()
 	n.Enrol()

@@ -8,11 +8,9 @@ package trustedtest
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,8 +22,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
-	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/wallclock"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -35,6 +34,7 @@ import (
 // A Domain is a set of nodes under one charter.
 type Domain struct {
 	Charter []byte
+	Rulers  *governtest.Rulers // nil for a domain that another process founded
 	Nodes   []*Node
 	Log     *Log // what all nodes logged
 	t       testing.TB
@@ -64,7 +64,8 @@ func NewDomain(t testing.TB, n int) *Domain {
 	if n != 1 {
 		t.Fatalf("a domain of %d nodes: only one is possible yet", n)
 	}
-	d := &Domain{Charter: newCharter(t), Log: &Log{}, t: t}
+	rulers := governtest.New(t)
+	d := &Domain{Charter: rulers.Charter.Canonical(), Rulers: rulers, Log: &Log{}, t: t}
 	node := d.newNode()
 	node.Found()
 	node.MustStart()
@@ -124,24 +125,6 @@ func (n *Node) App(id kms.AppID, apiKey string) *App {
 	return &App{ID: id, APIKey: apiKey, node: n, series: rand.Text()}
 }
 
-func newCharter(t testing.TB) []byte {
-	t.Helper()
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	owner, err := govern.ParsePublicKey(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &govern.Charter{Version: govern.CharterVersion, Name: "test", Owner: owner, RestartMode: govern.Sealed}
-	return c.Canonical()
-}
-
 // Found founds the node's domain.
 func (n *Node) Found() {
 	n.domain.t.Helper()
@@ -161,7 +144,18 @@ func (n *Node) TryFound() error {
 	if err != nil {
 		return err
 	}
-	return server.Found(context.Background(), cfg)
+	r := n.domain.Rulers
+	if r == nil { // the domain that another process founded is not to be founded again, so this is another
+		r = governtest.New(n.domain.t)
+		n.domain.Rulers, n.domain.Charter = r, r.Charter.Canonical()
+		cfg.Charter = n.domain.Charter
+	}
+	founder, err := server.Prepare(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	bootstrap, policy := r.Found(founder.Node, r.Policy(founder.Claims.SGX.MRENCLAVE, n.Clock.Now()))
+	return server.Found(context.Background(), cfg, bootstrap, policy)
 }
 
 func (n *Node) config(d server.Disk) (server.Config, error) {
@@ -173,10 +167,10 @@ func (n *Node) config(d server.Disk) (server.Config, error) {
 		d = n.Wrap(d)
 	}
 	cfg := server.Config{
-		Platform: platform, Disk: d, Clock: n.Clock, Charter: n.domain.Charter,
-		Logger:        slog.New(slog.NewTextHandler(n.domain.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		OpenEnrolment: true, SegmentSize: 64 << 10,
-		Mount: func(core *server.Core, _ func() kms.Status) http.Handler { return http.NotFoundHandler() },
+		Platform: platform.Guest(attest.SGX, n.Clock.Now), Disk: d, Clock: n.Clock, Charter: n.domain.Charter,
+		Logger:      slog.New(slog.NewTextHandler(n.domain.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		SegmentSize: 64 << 10, Development: true,
+		Mount: func(*server.Node) http.Handler { return http.NotFoundHandler() },
 	}
 	if n.Edit != nil {
 		n.Edit(&cfg)

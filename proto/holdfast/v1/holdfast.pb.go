@@ -1352,6 +1352,60 @@ func (x *GetConditionResponse) GetRevision() uint64 {
 	return 0
 }
 
+// Fault is the detail of every error: what kind it is, more finely than the
+// code, and which member of the request is at fault.
+type Fault struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`   // "replayed", "expired", "foreign", …
+	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"` // empty: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fault) Reset() {
+	*x = Fault{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fault) ProtoMessage() {}
+
+func (x *Fault) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fault.ProtoReflect.Descriptor instead.
+func (*Fault) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Fault) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Fault) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
 var File_holdfast_v1_holdfast_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_holdfast_proto_rawDesc = "" +
@@ -1442,7 +1496,10 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"P\n" +
 	"\x14GetConditionResponse\x12\x1c\n" +
 	"\tcondition\x18\x01 \x01(\tR\tcondition\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision2\xbb\x01\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"1\n" +
+	"\x05Fault\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field2\xbb\x01\n" +
 	"\x12AttestationService\x12P\n" +
 	"\vGetEvidence\x12\x1f.holdfast.v1.GetEvidenceRequest\x1a .holdfast.v1.GetEvidenceResponse\x12S\n" +
 	"\fGetChallenge\x12 .holdfast.v1.GetChallengeRequest\x1a!.holdfast.v1.GetChallengeResponse2b\n" +
@@ -1474,7 +1531,7 @@ func file_holdfast_v1_holdfast_proto_rawDescGZIP() []byte {
 	return file_holdfast_v1_holdfast_proto_rawDescData
 }
 
-var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*GetEvidenceRequest)(nil),       // 0: holdfast.v1.GetEvidenceRequest
 	(*GetEvidenceResponse)(nil),      // 1: holdfast.v1.GetEvidenceResponse
@@ -1501,19 +1558,20 @@ var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*SetConditionResponse)(nil),     // 22: holdfast.v1.SetConditionResponse
 	(*GetConditionRequest)(nil),      // 23: holdfast.v1.GetConditionRequest
 	(*GetConditionResponse)(nil),     // 24: holdfast.v1.GetConditionResponse
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(*Fault)(nil),                    // 25: holdfast.v1.Fault
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
 }
 var file_holdfast_v1_holdfast_proto_depIdxs = []int32{
 	2,  // 0: holdfast.v1.GetEvidenceResponse.evidence:type_name -> holdfast.v1.Evidence
-	25, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
+	26, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
 	2,  // 2: holdfast.v1.OpenSessionRequest.evidence:type_name -> holdfast.v1.Evidence
-	25, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
+	26, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
 	8,  // 4: holdfast.v1.EnrolRequest.attested:type_name -> holdfast.v1.AttestedEnrolment
 	2,  // 5: holdfast.v1.AttestedEnrolment.evidence:type_name -> holdfast.v1.Evidence
-	25, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
-	25, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
+	26, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
+	26, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
 	10, // 8: holdfast.v1.ListCredentialsResponse.credentials:type_name -> holdfast.v1.Credential
-	25, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
+	26, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
 	10, // 10: holdfast.v1.CreateCredentialResponse.credential:type_name -> holdfast.v1.Credential
 	10, // 11: holdfast.v1.RotateCredentialResponse.credential:type_name -> holdfast.v1.Credential
 	0,  // 12: holdfast.v1.AttestationService.GetEvidence:input_type -> holdfast.v1.GetEvidenceRequest
@@ -1556,7 +1614,7 @@ func file_holdfast_v1_holdfast_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_holdfast_proto_rawDesc), len(file_holdfast_v1_holdfast_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

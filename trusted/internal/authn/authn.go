@@ -87,14 +87,14 @@ var errUnauthenticated = kms.Errorf(kms.Unauthenticated, "no valid credential")
 // Authenticate decides who sent a request. The errors are Unauthenticated,
 // Stale, Replayed and Exhausted.
 func (a *Authenticator) Authenticate(view *state.View, c kms.Credential, now time.Time) (Principal, error) {
-	if !c.Scheme.Valid() {
+	if !c.Scheme.Signs() {
 		return Principal{}, errUnauthenticated
 	}
 	cred, m := a.lookup(view, c)
 	if good := m.verify(c.Signed, c.MAC); !good || cred == nil {
 		return Principal{}, errUnauthenticated
 	}
-	if cred.Expires != 0 && now.UnixNano() >= cred.Expires {
+	if cred.Expired(now.UnixNano()) {
 		return Principal{}, errUnauthenticated
 	}
 	p := Principal{Credential: cred, Time: c.Time}

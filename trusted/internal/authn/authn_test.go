@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
@@ -29,7 +30,10 @@ func fixture(t *testing.T) (*authn.Authenticator, *state.View) {
 	t.Helper()
 	r := root.New(root.NewSet(secret.New(bytes.Repeat([]byte{5}, 32))), kms.DomainID{1}, root.HoldfastLabels)
 	m := state.New()
-	apply(t, m, 1, &command.Command{Op: &command.Command_Found{Found: &command.Found{Domain: make([]byte, 32), FeatureLevel: 1}}})
+	rulers := governtest.New(t)
+	bootstrap, policy := rulers.Found(kms.NodeID{1}, rulers.Policy(make([]byte, 32), now))
+	apply(t, m, 1, &command.Command{Op: &command.Command_Found{Found: &command.Found{Domain: rulers.Founding.Domain[:], FeatureLevel: 1,
+		Charter: rulers.Charter.Canonical(), Bootstrap: bootstrap, Policy: policy}}})
 	for n := byte(1); n <= 4; n++ {
 		c := &state.Credential{ID: kms.CredentialID{n}, App: kms.AppID{n}, Permissions: kms.PermUse}
 		key := apiKey

@@ -821,6 +821,7 @@ type PutCredential struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Credential     *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
 	MaxCredentials uint32                 `protobuf:"varint,2,opt,name=max_credentials,json=maxCredentials,proto3" json:"max_credentials,omitempty"` // of its app
+	Replaces       *SetCredential         `protobuf:"bytes,3,opt,name=replaces,proto3" json:"replaces,omitempty"`                                    // when it succeeds another: that one ends in the same step
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -869,7 +870,15 @@ func (x *PutCredential) GetMaxCredentials() uint32 {
 	return 0
 }
 
-// SetCredential changes when a credential expires, and nothing else.
+func (x *PutCredential) GetReplaces() *SetCredential {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+// SetCredential changes when a credential expires, and nothing else. One that
+// has expired by then is gone.
 type SetCredential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2060,6 +2069,7 @@ type Header struct {
 	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"` // seconds
 	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                               // the envelope of the policy in force
 	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                        // evidence of a simulated platform was ever admitted
+	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`     // the envelope of one that waits for its time
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2148,6 +2158,13 @@ func (x *Header) GetSimulated() bool {
 		return x.Simulated
 	}
 	return false
+}
+
+func (x *Header) GetNextPolicy() []byte {
+	if x != nil {
+		return x.NextPolicy
+	}
+	return nil
 }
 
 // Seen is a bucket of v1 requests that changed state: their MACs, sorted, 16 bytes each.
@@ -2389,12 +2406,13 @@ const file_command_proto_rawDesc = "" +
 	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12#\n" +
 	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\"'\n" +
 	"\tSetPolicy\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"u\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xb1\x01\n" +
 	"\rPutCredential\x12;\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1b.holdfast.log.v1.CredentialR\n" +
 	"credential\x12'\n" +
-	"\x0fmax_credentials\x18\x02 \x01(\rR\x0emaxCredentials\"\x8f\x01\n" +
+	"\x0fmax_credentials\x18\x02 \x01(\rR\x0emaxCredentials\x12:\n" +
+	"\breplaces\x18\x03 \x01(\v2\x1e.holdfast.log.v1.SetCredentialR\breplaces\"\x8f\x01\n" +
 	"\rSetCredential\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
@@ -2489,7 +2507,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03end\x18\a \x01(\v2\x14.holdfast.log.v1.EndH\x00R\x03end\x12A\n" +
 	"\fquote_policy\x18\b \x01(\v2\x1c.holdfast.log.v1.QuotePolicyH\x00R\vquotePolicy\x12:\n" +
 	"\tadmission\x18\t \x01(\v2\x1a.holdfast.log.v1.AdmissionH\x00R\tadmissionB\x06\n" +
-	"\x04kind\"\xed\x01\n" +
+	"\x04kind\"\x8e\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -2498,7 +2516,9 @@ const file_command_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12!\n" +
 	"\freplay_floor\x18\x06 \x01(\x03R\vreplayFloor\x12\x16\n" +
 	"\x06policy\x18\a \x01(\fR\x06policy\x12\x1c\n" +
-	"\tsimulated\x18\b \x01(\bR\tsimulated\"2\n" +
+	"\tsimulated\x18\b \x01(\bR\tsimulated\x12\x1f\n" +
+	"\vnext_policy\x18\t \x01(\fR\n" +
+	"nextPolicy\"2\n" +
 	"\x04Seen\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x03R\x06second\x12\x12\n" +
 	"\x04macs\x18\x02 \x01(\fR\x04macs\"R\n" +
@@ -2576,25 +2596,26 @@ var file_command_proto_depIdxs = []int32{
 	21, // 18: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
 	6,  // 19: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
 	21, // 20: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	12, // 21: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	22, // 22: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	23, // 23: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	23, // 24: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	25, // 25: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	20, // 26: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	21, // 27: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	22, // 28: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	26, // 29: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	27, // 30: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	28, // 31: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	12, // 32: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 33: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	2,  // 34: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	9,  // 21: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	12, // 22: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	22, // 23: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	23, // 24: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	23, // 25: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	25, // 26: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	20, // 27: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	21, // 28: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	22, // 29: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	26, // 30: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	27, // 31: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	28, // 32: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	12, // 33: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 34: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	2,  // 35: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }

@@ -9,12 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/keyring"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
@@ -32,9 +34,14 @@ type Config struct {
 	Root    *root.Root
 	Keyring *keyring.Keyring
 	Authn   *authn.Authenticator
-	Now     func() time.Time // the host's clock
-	// OpenEnrolment lets anyone enrol; false lets nobody.
-	OpenEnrolment bool
+	// Sessions knows attested workloads; nil: none are taken.
+	Sessions *session.Judge
+	Now      func() time.Time // the host's clock
+	// Serving is nil while the policy in force lets this node serve. It is asked
+	// before every request.
+	Serving func(view *state.View, now time.Time) error
+	// Admits is nil if the node could serve under a policy.
+	Admits func(p *govern.Policy, now time.Time) error
 	// MaxApps is how many apps may enrol; zero means DefaultMaxApps.
 	MaxApps uint32
 }
@@ -77,53 +84,21 @@ func (c *Core) Now(view *state.View) time.Time { return c.now(view) }
 
 // Authenticate decides who sent a request. The Caller is good for that one
 // request, under the state that was current when it arrived. The errors are
-// Unauthenticated, Stale, Replayed, Exhausted and Unavailable.
+// Unauthenticated, Stale, Replayed, Exhausted, Denied (a session whose evidence
+// does not hold any more) and Unavailable.
 func (c *Core) Authenticate(_ context.Context, cred kms.Credential) (*Caller, error) {
 	view, err := c.cfg.Replica.View()
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.cfg.Authn.Authenticate(view, cred, c.now(view))
-	if err != nil {
+	if err := c.cfg.Serving(view, c.now(view)); err != nil {
 		return nil, err
 	}
-	return &Caller{core: c, view: view, who: p}, nil
-}
-
-// Enrol makes a new app with its first credential, whose id is the app's. The
-// errors are Denied, Exhausted and Unavailable.
-func (c *Core) Enrol(ctx context.Context) (kms.Enrolment, error) {
-	if !c.cfg.OpenEnrolment {
-		return kms.Enrolment{}, kms.Errorf(kms.Denied, "enrolment is closed").
-			WithHint("ask an operator of the domain for credentials")
+	caller := &Caller{core: c, view: view}
+	if err := caller.identify(cred); err != nil {
+		return nil, err
 	}
-	view, err := c.cfg.Replica.View()
-	if err != nil {
-		return kms.Enrolment{}, err
-	}
-	now := c.now(view).UnixNano()
-	id := kms.NewUUID(random16())
-	apiKey := authn.NewAPIKey()
-	defer apiKey.Wipe()
-	cred := &state.Credential{ID: kms.CredentialID(id), App: kms.AppID(id), Permissions: kms.PermAll,
-		Generation: c.cfg.Root.Current(), Created: now}
-	wrapped, err := c.cfg.Root.Wrap(authn.CredentialSlot(cred), apiKey)
-	if err != nil {
-		return kms.Enrolment{}, err
-	}
-	cmd := c.command(now)
-	cmd.Op = &command.Command_PutApp{PutApp: &command.PutApp{
-		App: &command.App{Id: id[:], Created: now},
-		Credential: &command.Credential{Id: id[:], App: id[:], Permissions: uint32(cred.Permissions),
-			Created: now, Generation: cred.Generation, Wrapped: wrapped},
-		MaxApps: c.cfg.MaxApps,
-	}}
-	if _, err := c.cfg.Replica.Propose(ctx, cmd); err != nil {
-		return kms.Enrolment{}, err
-	}
-	e := kms.Enrolment{App: kms.AppID(id), Credential: kms.CredentialID(id)}
-	err = apiKey.Use(func(b []byte) error { e.APIKey = string(b); return nil })
-	return e, err
+	return caller, nil
 }
 
 // command starts a command with an id of its own.
@@ -142,18 +117,19 @@ func random16() (b [16]byte) {
 type Caller struct {
 	core *Core
 	view *state.View
-	who  authn.Principal
+	who  authn.Principal // without a credential: a workload without an app
+
+	ticket   string           // of the session that the request shows, if any
+	client   session.Client   // of the request's connection
+	workload *session.Verdict // on that session; nil: nothing is attested
 }
 
-func (c *Caller) app() kms.AppID { return c.who.Credential.App }
-
-// useKey is the first line of every operation that uses a key: permission,
-// ownership, state, expiry, usage.
-func (c *Caller) useKey(ref kms.KeyRef, u kms.Usage) (*state.Key, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
-		return nil, err
+// app is the caller's app, zero where it has none.
+func (c *Caller) app() (id kms.AppID) {
+	if c.who.Credential != nil {
+		id = c.who.Credential.App
 	}
-	return authz.UseKey(c.view, c.app(), ref.ID, u, c.core.now(c.view))
+	return id
 }
 
 // maxTries is how often a change is tried that runs into others' changes.
@@ -184,12 +160,16 @@ func (c *Caller) change(ctx context.Context, build func(*command.Command) error)
 
 func (c *Caller) principal() *command.Principal {
 	cred := c.who.Credential
-	return &command.Principal{App: cred.App[:], Credential: cred.ID[:], CredentialRevision: cred.Revision,
+	p := &command.Principal{App: cred.App[:], Credential: cred.ID[:], CredentialRevision: cred.Revision,
 		RequestMac: c.who.Mark[:], RequestTime: c.who.Time.UnixNano()}
+	if c.workload != nil {
+		p.PolicySerial = c.workload.PolicySerial()
+	}
+	return p
 }
 
-// refresh takes up the newest state. A credential that is gone meanwhile
-// authorises nothing more.
+// refresh takes up the newest state. A credential that is gone meanwhile, and a
+// session that does not hold any more, authorise nothing more.
 func (c *Caller) refresh() error {
 	view, err := c.core.cfg.Replica.View()
 	if err != nil {
@@ -200,5 +180,8 @@ func (c *Caller) refresh() error {
 		return kms.Errorf(kms.Unauthenticated, "the credential was revoked")
 	}
 	c.view, c.who.Credential = view, cred
-	return nil
+	if c.workload == nil {
+		return nil
+	}
+	return c.judge()
 }

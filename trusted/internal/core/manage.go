@@ -25,7 +25,11 @@ func (c *Caller) CreateKey(ctx context.Context, r kms.CreateKeyRequest) (kms.Key
 	if !r.Origin.Valid() {
 		return kms.Key{}, kms.Errorf(kms.Invalid, "unknown origin").WithField("origin")
 	}
-	rec := &state.Key{App: c.app(), Spec: r.Spec, Origin: r.Origin, Exportable: r.Exportable, Usages: r.Usages}
+	cond, err := parseCondition(r.Condition, kms.Invalid)
+	if err != nil {
+		return kms.Key{}, err
+	}
+	rec := &state.Key{App: c.app(), Spec: r.Spec, Origin: r.Origin, Exportable: r.Exportable, Usages: r.Usages, Condition: canonicalOf(cond)}
 	res, err := c.change(ctx, func(cmd *command.Command) error {
 		if err := c.newKey(ctx, rec, row, cmd.GetTime()); err != nil {
 			return err
@@ -72,7 +76,7 @@ func (c *Caller) SetKeyEnabled(ctx context.Context, id kms.KeyID, enabled bool) 
 		to = kms.Enabled
 	}
 	_, err := c.change(ctx, func(cmd *command.Command) error {
-		rec, err := authz.OwnKey(c.view, c.app(), id)
+		rec, err := c.ownKey(id, authz.Administer)
 		if err != nil {
 			return err
 		}
@@ -87,10 +91,11 @@ func (c *Caller) SetKeyEnabled(ctx context.Context, id kms.KeyID, enabled bool) 
 }
 
 // DeleteKey destroys a key of the caller's app for good. An id that is unknown
-// or another app's is no error, and changes nothing.
+// or another app's is no error, and changes nothing. The errors are Denied,
+// Replayed and Unavailable.
 func (c *Caller) DeleteKey(ctx context.Context, id kms.KeyID) error {
 	res, err := c.change(ctx, func(cmd *command.Command) error {
-		rec, err := authz.OwnKey(c.view, c.app(), id)
+		rec, err := c.ownKey(id, authz.Destroy)
 		if err != nil {
 			return err
 		}
@@ -107,11 +112,24 @@ func (c *Caller) DeleteKey(ctx context.Context, id kms.KeyID) error {
 	return err
 }
 
-// DeleteAllKeys destroys every key of the caller's app for good.
+// DeleteAllKeys destroys every key of the caller's app for good. If one of them
+// has a condition, it destroys none: the error is Denied.
 func (c *Caller) DeleteAllKeys(ctx context.Context) error {
 	_, err := c.change(ctx, func(cmd *command.Command) error {
+		if err := c.destroyable(); err != nil {
+			return err
+		}
 		cmd.Op = &command.Command_DeleteAppKeys{DeleteAppKeys: &command.DeleteAppKeys{}}
 		return nil
+	})
+	return err
+}
+
+// destroyable asks whether every key of the caller's app may be destroyed.
+func (c *Caller) destroyable() (err error) {
+	c.view.KeysOf(c.app(), kms.KeyID{}, func(k *state.Key) bool {
+		err = authz.Deeds(k, authz.Destroy)
+		return err == nil
 	})
 	return err
 }
@@ -136,12 +154,11 @@ func (c *Caller) ListKeys(_ context.Context, r kms.ListKeysRequest) (kms.KeyPage
 	return page, nil
 }
 
-// publicKeyRecord is useKey for an operation that every usage implies.
+// publicKeyRecord is useKey for an operation that every usage implies. The owner
+// may see the public half of a key whatever its condition; a workload without an
+// app, where the condition names it for anything.
 func (c *Caller) publicKeyRecord(ref kms.KeyRef) (*state.Key, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
-		return nil, err
-	}
-	rec, err := authz.OwnKey(c.view, c.app(), ref.ID)
+	rec, err := c.visibleKey(ref.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -149,4 +166,20 @@ func (c *Caller) publicKeyRecord(ref kms.KeyRef) (*state.Key, error) {
 		return nil, kms.Errorf(kms.Misused, "the key has no public half")
 	}
 	return rec, authz.State(rec, kms.UseVerify, c.core.now(c.view))
+}
+
+func (c *Caller) visibleKey(id kms.KeyID) (*state.Key, error) {
+	if c.who.Credential != nil {
+		if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+			return nil, err
+		}
+		return c.ownKey(id, authz.Administer)
+	}
+	rec, ok := c.view.Key(id)
+	for _, u := range kms.AllUsages() {
+		if ok && len(rec.Condition) > 0 && rec.Usages.Has(u) && c.meets(rec, u) == nil {
+			return rec, nil
+		}
+	}
+	return nil, errUnnamed
 }

@@ -23,6 +23,11 @@ func (c *Caller) Rewrap(ctx context.Context, r kms.RewrapRequest) (kms.Ciphertex
 	if err != nil {
 		return kms.Ciphertext{}, err
 	}
+	for _, rec := range []*state.Key{target, source} {
+		if err := authz.Deeds(rec, authz.Transfer); err != nil {
+			return kms.Ciphertext{}, err
+		}
+	}
 	if row, ok := target.Spec.Capability(); !ok || row.Family != kms.Asymmetric {
 		return kms.Ciphertext{}, kms.Errorf(kms.Misused, "data keys leave to asymmetric keys only")
 	}
@@ -47,15 +52,21 @@ func (c *Caller) ImportParameters(ctx context.Context, r kms.ImportParametersReq
 	if err != nil {
 		return kms.ImportParameters{}, err
 	}
-	if row, ok := r.Spec.Capability(); !ok || len(row.EncryptPaddings) == 0 {
-		return kms.ImportParameters{}, kms.Errorf(kms.Misused, "key material is wrapped to an RSA key").WithField("spec")
+	row, ok := r.Spec.Capability()
+	if !ok || row.Family != kms.Asymmetric || !row.Serves(kms.UseEncrypt) {
+		return kms.ImportParameters{}, kms.Errorf(kms.Misused, "key material is wrapped to an RSA or SM2 key").WithField("spec")
 	}
 	expires := c.core.now(c.view).Add(keyring.TokenLife)
 	out := kms.ImportParameters{Key: kms.KeyRef{ID: rec.ID}, Expires: expires.Truncate(time.Second)}
-	err = c.core.slow.generate(ctx, func() error {
+	intake := func() error {
 		out.PublicKey, out.Token, err = c.core.cfg.Keyring.NewIntake(rec, r.Spec, expires.UnixNano())
 		return err
-	})
+	}
+	if row.Slow {
+		err = c.core.slow.generate(ctx, intake)
+	} else {
+		err = intake()
+	}
 	return out, err
 }
 
@@ -92,7 +103,7 @@ func (c *Caller) importKey(id kms.KeyID) (*state.Key, error) {
 	if err := authz.Permission(c.who.Credential, kms.PermManage); err != nil {
 		return nil, err
 	}
-	rec, err := authz.OwnKey(c.view, c.app(), id)
+	rec, err := c.ownKey(id, authz.Transfer)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +119,7 @@ func (c *Caller) ExportKey(_ context.Context, ref kms.KeyRef) (kms.ExportedKey, 
 	if err := authz.Permission(c.who.Credential, kms.PermManage|kms.PermUse); err != nil {
 		return kms.ExportedKey{}, err
 	}
-	rec, err := authz.OwnKey(c.view, c.app(), ref.ID)
+	rec, err := c.ownKey(ref.ID, authz.Transfer)
 	if err != nil {
 		return kms.ExportedKey{}, err
 	}

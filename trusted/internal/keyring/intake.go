@@ -63,12 +63,34 @@ func (r *Keyring) Import(rec *state.Key, in kms.ImportRequest, now int64) (state
 	if err != nil {
 		return state.Version{}, errToken
 	}
-	material, err := k.Unwrap(rec.Spec, in.Material, in.Wrapping)
+	material, err := unwrap(k, spec, rec.Spec, in)
 	if err != nil {
 		return state.Version{}, err
 	}
 	defer material.Wipe()
 	return r.wrap(rec, material, now)
+}
+
+// errMaterial is the one answer to material that is not good.
+var errMaterial = kms.Errorf(kms.DecryptFailed, "ciphertext does not open")
+
+// unwrap opens material that was wrapped to k, of spec wrapping, for a key of
+// spec target. To SM2 there is one way to encrypt, whatever it is called.
+func unwrap(k alg.Key, wrapping, target kms.Spec, in kms.ImportRequest) (secret.Bytes, error) {
+	if wrapping != kms.SM2 {
+		return k.Unwrap(target, in.Material, in.Wrapping)
+	}
+	opened, err := k.AsymmetricDecrypt(in.Material, kms.PaddingNone)
+	if err != nil {
+		return secret.Bytes{}, errMaterial
+	}
+	brought := secret.New(opened)
+	defer brought.Wipe()
+	stored, err := alg.Import(target, brought)
+	if err != nil {
+		return secret.Bytes{}, errMaterial
+	}
+	return stored, nil
 }
 
 func (r *Keyring) openToken(rec *state.Key, token []byte, now int64) (kms.Spec, secret.Bytes, error) {

@@ -91,6 +91,7 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	if r, again := m.done.get(id); again {
 		return m.repeat(r)
 	}
+	m.activate()
 	r := m.apply(&c)
 	r.Index = index
 	m.done.put(id, r)
@@ -138,6 +139,12 @@ func (m *Machine) do(c *command.Command) Result {
 	switch op := c.GetOp().(type) {
 	case *command.Command_PutApp:
 		return m.putApp(op.PutApp)
+	case *command.Command_PutCredential:
+		return m.putCredential(c.GetPrincipal(), op.PutCredential)
+	case *command.Command_SetCredential:
+		return m.setCredential(c.GetPrincipal(), op.SetCredential)
+	case *command.Command_RevokeCredential:
+		return m.revokeCredential(c.GetPrincipal(), op.RevokeCredential)
 	case *command.Command_PutKey:
 		return m.putKey(c.GetPrincipal(), op.PutKey)
 	case *command.Command_SetKeyState:
@@ -148,6 +155,12 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.deleteAppKeys(c.GetPrincipal())
 	case *command.Command_ImportKey:
 		return m.importKey(c.GetPrincipal(), op.ImportKey)
+	case *command.Command_SetCondition:
+		return m.setCondition(c.GetPrincipal(), op.SetCondition)
+	case *command.Command_SetPolicy:
+		return m.setPolicy(op.SetPolicy)
+	case *command.Command_Tick:
+		return Result{}
 	case *command.Command_Found:
 		return refuse(kms.Exists, "the domain is founded already")
 	}
@@ -165,6 +178,9 @@ func (m *Machine) authorise(p *command.Principal) (Result, bool) {
 	cred, ok := m.next.credentials.Get(string(p.GetCredential()))
 	if !ok || cred.Revision != p.GetCredentialRevision() || string(cred.App[:]) != string(p.GetApp()) {
 		return refuse(kms.Conflict, "the credential changed meanwhile"), false
+	}
+	if r, ok := m.judged(p); !ok {
+		return r, false
 	}
 	if len(p.GetRequestMac()) == 0 {
 		return Result{}, true
@@ -196,30 +212,12 @@ func (m *Machine) found(p *command.Found) Result {
 	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > FeatureLevel {
 		return refuse(kms.Invalid, "feature level is unknown")
 	}
-	m.next.founding, m.next.feature = f, p.GetFeatureLevel()
-	return Result{}
-}
-
-func (m *Machine) putApp(p *command.PutApp) Result {
-	app, err := appFrom(p.GetApp())
+	rule, err := f.rule(f.Policy)
 	if err != nil {
-		return refuse(kms.Invalid, "app record is malformed")
+		return refuseAs(err)
 	}
-	cred, err := credentialFrom(p.GetCredential())
-	if err != nil || cred.App != app.ID {
-		return refuse(kms.Invalid, "credential record is malformed")
-	}
-	if limit := p.GetMaxApps(); limit > 0 && m.next.apps.Len() >= int(limit) {
-		return refuse(kms.Exhausted, "the domain has its full number of apps")
-	}
-	_, appTaken := m.next.apps.Get(string(app.ID[:]))
-	_, credTaken := m.next.credentials.Get(string(cred.ID[:]))
-	if appTaken || credTaken {
-		return refuse(kms.Exists, "app or credential exists already")
-	}
-	cred.Revision = m.revise()
-	m.next.apps.Set(string(app.ID[:]), app)
-	m.next.credentials.Set(string(cred.ID[:]), cred)
+	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
+	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	return Result{}
 }
 
@@ -227,6 +225,9 @@ func (m *Machine) putKey(by *command.Principal, p *command.PutKey) Result {
 	k, err := keyFrom(p.GetKey())
 	if err != nil || by == nil || string(k.App[:]) != string(by.GetApp()) {
 		return refuse(kms.Invalid, "key record is malformed")
+	}
+	if _, err := conditionOf(k.Condition); err != nil {
+		return refuse(kms.Invalid, "condition is malformed")
 	}
 	if _, taken := m.next.Key(k.ID); taken {
 		return refuse(kms.Exists, "key id is taken")
@@ -287,6 +288,9 @@ func (m *Machine) deleteAppKeys(by *command.Principal) Result {
 	}
 	var all []*Key
 	m.next.KeysOf(app, kms.KeyID{}, func(k *Key) bool { all = append(all, k); return true })
+	if m.conditioned(all) {
+		return refuse(kms.Denied, "a key's condition does not allow this")
+	}
 	for _, k := range all {
 		m.dropKey(k)
 	}

@@ -28,6 +28,7 @@ type Key struct {
 	Expires    int64 // 0: never
 	Revision   uint64
 	Versions   []Version
+	Condition  []byte // canonical JSON of govern.Condition: who may use the key; nil: its app
 }
 
 // A Version is the wrapped material of one version of a key.
@@ -70,6 +71,7 @@ func (k *Key) Info() kms.Key {
 type Credential struct {
 	ID          kms.CredentialID
 	App         kms.AppID
+	Name        string // for people
 	Permissions kms.Permissions
 	Generation  uint32
 	Created     int64
@@ -80,18 +82,28 @@ type Credential struct {
 
 // An App is a tenant.
 type App struct {
-	ID      kms.AppID
-	Created int64
+	ID          kms.AppID
+	Created     int64
+	Credentials []kms.CredentialID // in order
 }
 
 // Founding is what the first command of the log fixed for good.
 type Founding struct {
 	Domain    kms.DomainID
 	Charter   []byte
-	Bootstrap []byte
+	Bootstrap []byte // envelope
+	Policy    []byte // policy 1, envelope
 	Checksum  []byte // of master secret 0
-	Simulated bool
+	Simulated bool   // the founder's evidence was
+	Evidence  Evidence
 	Authority Authority
+}
+
+// Evidence is what a TEE showed, with the collateral it was judged by.
+type Evidence struct {
+	TEE        string
+	Quote      []byte
+	Collateral []byte
 }
 
 // Authority is the domain's certificate authority.
@@ -105,7 +117,7 @@ func keyFrom(p *command.Key) (*Key, error) {
 	k := &Key{
 		Spec: kms.Spec(p.GetSpec()), State: kms.KeyState(p.GetState()), Origin: kms.Origin(p.GetOrigin()),
 		Exportable: p.GetExportable(), Usages: kms.Usages(p.GetUsages()), Current: kms.KeyVersion(p.GetCurrent()),
-		Created: p.GetCreated(), Expires: p.GetExpires(), Revision: p.GetRevision(),
+		Created: p.GetCreated(), Expires: p.GetExpires(), Revision: p.GetRevision(), Condition: conditionBytes(p.GetCondition()),
 	}
 	if !fill(k.ID[:], p.GetId()) || !fill(k.App[:], p.GetApp()) {
 		return nil, malformed("key record")
@@ -130,7 +142,7 @@ func (k *Key) Proto() *command.Key {
 	p := &command.Key{
 		Id: k.ID[:], App: k.App[:], Spec: uint32(k.Spec), Usages: uint32(k.Usages), State: uint32(k.State),
 		Origin: uint32(k.Origin), Exportable: k.Exportable, Created: k.Created, Expires: k.Expires,
-		Current: uint32(k.Current), Revision: k.Revision,
+		Current: uint32(k.Current), Revision: k.Revision, Condition: k.Condition,
 	}
 	for _, v := range k.Versions {
 		p.Versions = append(p.Versions, &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation,
@@ -141,17 +153,21 @@ func (k *Key) Proto() *command.Key {
 
 func credentialFrom(p *command.Credential) (*Credential, error) {
 	c := &Credential{
-		Permissions: kms.Permissions(p.GetPermissions()), Generation: p.GetGeneration(),
+		Name: p.GetName(), Permissions: kms.Permissions(p.GetPermissions()), Generation: p.GetGeneration(),
 		Created: p.GetCreated(), Expires: p.GetExpires(), Revision: p.GetRevision(), Wrapped: exact(p.GetWrapped()),
 	}
 	if !fill(c.ID[:], p.GetId()) || !fill(c.App[:], p.GetApp()) {
 		return nil, malformed("credential record")
 	}
+	if p.GetPermissions() > uint32(kms.PermAll) || !c.Permissions.Valid() || !kms.ValidCredentialName(c.Name) || c.Expires < 0 {
+		return nil, malformed("credential record")
+	}
 	return c, nil
 }
 
-func (c *Credential) proto() *command.Credential {
-	return &command.Credential{Id: c.ID[:], App: c.App[:], Permissions: uint32(c.Permissions), Generation: c.Generation,
+// Proto is the record as commands and snapshots carry it. It shares the record's bytes.
+func (c *Credential) Proto() *command.Credential {
+	return &command.Credential{Id: c.ID[:], App: c.App[:], Name: c.Name, Permissions: uint32(c.Permissions), Generation: c.Generation,
 		Created: c.Created, Expires: c.Expires, Revision: c.Revision, Wrapped: c.Wrapped}
 }
 
@@ -165,6 +181,8 @@ func appFrom(p *command.App) (*App, error) {
 
 func foundingFrom(p *command.Found) (*Founding, error) {
 	f := &Founding{Charter: exact(p.GetCharter()), Bootstrap: exact(p.GetBootstrap()), Checksum: exact(p.GetChecksum()),
+		Policy: exact(p.GetPolicy()), Evidence: Evidence{TEE: p.GetEvidence().GetTee(), Quote: exact(p.GetEvidence().GetQuote()),
+			Collateral: exact(p.GetEvidence().GetCollateral())},
 		Simulated: p.GetSimulated(), Authority: Authority{Certificate: exact(p.GetAuthority().GetCertificate()),
 			Generation: p.GetAuthority().GetGeneration(), WrappedKey: exact(p.GetAuthority().GetWrappedKey())}}
 	if !fill(f.Domain[:], p.GetDomain()) {
@@ -175,6 +193,7 @@ func foundingFrom(p *command.Found) (*Founding, error) {
 
 func (f *Founding) proto(feature uint32) *command.Found {
 	return &command.Found{Domain: f.Domain[:], Charter: f.Charter, Bootstrap: f.Bootstrap, Checksum: f.Checksum,
+		Policy: f.Policy, Evidence: &command.Evidence{Tee: f.Evidence.TEE, Quote: f.Evidence.Quote, Collateral: f.Evidence.Collateral},
 		Simulated: f.Simulated, FeatureLevel: feature, Authority: &command.Authority{
 			Certificate: f.Authority.Certificate, Generation: f.Authority.Generation, WrappedKey: f.Authority.WrappedKey}}
 }

@@ -40,12 +40,16 @@ func (s *Snapshot) Write(w io.Writer) error {
 	if v.founding != nil {
 		h.Found = v.founding.proto(v.feature)
 	}
+	v.putRule(h)
 	out.put(&command.Record{Kind: &command.Record_Header{Header: h}})
 	v.apps.Scan(func(_ string, a *App) bool {
 		return out.put(&command.Record{Kind: &command.Record_App{App: &command.App{Id: a.ID[:], Created: a.Created}}})
 	})
 	v.credentials.Scan(func(_ string, c *Credential) bool {
-		return out.put(&command.Record{Kind: &command.Record_Credential{Credential: c.proto()}})
+		return out.put(&command.Record{Kind: &command.Record_Credential{Credential: c.Proto()}})
+	})
+	v.admissions.Scan(func(_ string, a *Admission) bool {
+		return out.put(&command.Record{Kind: &command.Record_Admission{Admission: a.proto()}})
 	})
 	v.keys.Scan(func(k *Key) bool {
 		return out.put(&command.Record{Kind: &command.Record_Key{Key: k.Proto()}})
@@ -182,6 +186,15 @@ func (m *Machine) load(rec *command.Record) error {
 			return err
 		}
 		m.next.credentials.Load(string(c.ID[:]), c)
+		if !m.listCredential(c) {
+			return malformed("snapshot: credential of no app")
+		}
+	case *command.Record_Admission:
+		a, err := admissionFrom(r.Admission)
+		if err != nil {
+			return err
+		}
+		m.next.admissions.Load(string(a.ID[:]), a)
 	case *command.Record_Key:
 		k, err := keyFrom(r.Key)
 		if err != nil {
@@ -214,6 +227,9 @@ func (m *Machine) loadHeader(h *command.Header) error {
 			return err
 		}
 		m.next.founding, m.next.feature = f, p.GetFeatureLevel()
+		if err := m.loadRule(h); err != nil {
+			return err
+		}
 	}
 	return nil
 }

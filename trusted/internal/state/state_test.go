@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
@@ -23,10 +24,11 @@ const start = int64(1_700_000_000_000_000_000)
 // A machine under test, with a log of its own.
 type machine struct {
 	*state.Machine
-	t     testing.TB
-	index uint64
-	time  int64
-	log   [][]byte
+	rulers *governtest.Rulers
+	t      testing.TB
+	index  uint64
+	time   int64
+	log    [][]byte
 }
 
 func id(n uint64) []byte {
@@ -36,10 +38,12 @@ func id(n uint64) []byte {
 }
 
 func newMachine(t testing.TB) *machine {
-	m := &machine{Machine: state.New(), t: t, time: start}
+	r := governtest.New(t)
+	bootstrap, policy := r.Found(kms.NodeID{1}, r.Policy(make([]byte, 32), time.Unix(0, start)))
+	m := &machine{Machine: state.New(), rulers: r, t: t, time: start}
 	m.must(m.do(nil, &command.Command{Op: &command.Command_Found{Found: &command.Found{
-		Domain: make([]byte, 32), FeatureLevel: 1, Charter: []byte("c"), Bootstrap: []byte("b"), Checksum: []byte("s"),
-		Authority: &command.Authority{Certificate: []byte("a")}}}}))
+		Domain: r.Founding.Domain[:], FeatureLevel: 1, Charter: r.Charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
+		Checksum: []byte("s"), Authority: &command.Authority{Certificate: []byte("a")}}}}))
 	m.must(m.do(nil, putApp(1)))
 	m.must(m.do(nil, putApp(2)))
 	return m

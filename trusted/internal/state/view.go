@@ -17,9 +17,13 @@ type View struct {
 	revision uint64
 	feature  uint32
 	founding *Founding
+	rule     *Rule
+	// simulated: evidence that proves nothing was admitted, now or ever.
+	simulated bool
 
 	apps        btree.Map[string, *App] // by id
 	credentials btree.Map[string, *Credential]
+	admissions  btree.Map[string, *Admission]
 	keys        *btree.BTreeG[*Key] // by id
 	byApp       *btree.BTreeG[*Key] // by app, then id
 
@@ -91,6 +95,7 @@ func (v *View) copy() *View {
 	c := *v
 	c.apps = *v.apps.Copy()
 	c.credentials = *v.credentials.Copy()
+	c.admissions = *v.admissions.Copy()
 	c.keys = v.keys.Copy()
 	c.byApp = v.byApp.Copy()
 	return &c

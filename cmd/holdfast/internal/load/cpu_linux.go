@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -14,38 +13,28 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// clockTick is the unit of /proc/PID/stat: USER_HZ, 100 a second on every
-// architecture that Go runs on.
-const clockTick = 10 * time.Millisecond
-
 // ProcessCPU returns the user and system time of a process with all its
-// threads, to 10 ms (proc_pid_stat(5), fields 14 and 15).
+// threads.
 func ProcessCPU(pid int) (time.Duration, error) {
 	if pid <= 0 {
 		return 0, errors.ErrUnsupported
 	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(processClock(pid), &ts); err != nil {
 		return 0, err
 	}
-	// Field 2 is the name in parentheses, which may hold anything but ends at the last one.
-	_, rest, _ := cutLast(string(b), ")")
-	f := strings.Fields(rest) // f[0] is field 3
-	if len(f) < 13 {
-		return 0, errors.New("/proc: stat is too short")
-	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * clockTick, errors.Join(err1, err2)
+	return time.Duration(ts.Nano()), nil
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
+// processClock is the clock that clock_getcpuclockid(3) finds. Unlike
+// /proc/PID/stat, which counts in 10 ms, it tells all the kernel knows.
+func processClock(pid int) int32 {
+	const scheduled = 2 // CPUCLOCK_SCHED of the kernel's posix-timers.h
+	return int32(^pid<<3 | scheduled)
 }
 
 // ListenerPID finds the process that listens at a loopback address of this

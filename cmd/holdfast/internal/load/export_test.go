@@ -1,17 +1,16 @@
 package load
 
 import (
-	"crypto/tls"
 	"io"
 	"testing"
 )
 
-// ReadFloorHello reads what a floor says of itself.
-func ReadFloorHello(t *testing.T, r io.Reader) (addr string, conf *tls.Config) {
+// ReadFloorHello reads what a floor says of itself; it is told through stdin.
+func ReadFloorHello(t *testing.T, stdout io.Reader, stdin io.WriteCloser) *Floor {
 	t.Helper()
-	var f Floor
-	if err := f.greet(r); err != nil {
+	f := &Floor{stdin: stdin}
+	if err := f.greet(stdout); err != nil {
 		t.Fatal(err)
 	}
-	return f.Addr, f.TLS
+	return f
 }

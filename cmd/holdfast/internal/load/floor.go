@@ -35,11 +35,25 @@ func floorReply(size int) []byte {
 	return []byte(frame[:len(frame)-2] + pad + frame[len(frame)-2:])
 }
 
+// Work is what a floor does between a request and its reply.
+type Work interface {
+	Do() error
+	// Total is how often it was done, and the processor time that took.
+	Total() (calls int64, cpu time.Duration)
+}
+
+// A floorTotal is what a floor says of its work.
+type floorTotal struct {
+	Calls int64 `json:"calls"`
+	Nanos int64 `json:"cpu_ns"`
+}
+
 // ServeFloor is the least that a server of the protocol can do: a bare
 // net/http server with TLS 1.3 and an ECDSA P-256 certificate that reads each
-// request and answers with size bytes. It listens at a free port of the
-// loopback interface, writes its address to out, and serves until in ends.
-func ServeFloor(in io.Reader, out io.Writer, size int) error {
+// request, does work, where that is not nil, and answers with size bytes. It
+// listens at a free port of the loopback interface, writes its address to out
+// and, for each line of in, the work's total, and serves until in ends.
+func ServeFloor(in io.Reader, out io.Writer, size int, work Work) error {
 	cert, err := selfSigned()
 	if err != nil {
 		return err
@@ -48,13 +62,15 @@ func ServeFloor(in io.Reader, out io.Writer, size int) error {
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: floorHandler(size)}
+	srv := &http.Server{Handler: floorHandler(size, work)}
 	served := make(chan error, 1)
 	go func() {
 		served <- srv.Serve(tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}))
 	}()
 	err = json.NewEncoder(out).Encode(floorHello{Addr: l.Addr().String(), Cert: cert.Certificate[0]})
-	io.Copy(io.Discard, in) // until whoever started us is gone
+	for lines := bufio.NewScanner(in); lines.Scan(); { // until whoever started us is gone
+		err = errors.Join(err, tellTotal(out, work))
+	}
 	srv.Close()
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
@@ -62,11 +78,24 @@ func ServeFloor(in io.Reader, out io.Writer, size int) error {
 	return err
 }
 
-func floorHandler(size int) http.Handler {
+func tellTotal(out io.Writer, work Work) error {
+	var t floorTotal
+	if work != nil {
+		calls, cpu := work.Total()
+		t = floorTotal{calls, int64(cpu)}
+	}
+	return json.NewEncoder(out).Encode(t)
+}
+
+func floorHandler(size int, work Work) http.Handler {
 	reply := floorReply(size)
 	length := strconv.Itoa(len(reply))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		if work != nil && work.Do() != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		w.Header().Set("Content-Length", length)
 		w.Write(reply)
@@ -96,8 +125,9 @@ type Floor struct {
 	TLS  *tls.Config
 	PID  int
 
-	stdin io.Closer
-	cmd   *exec.Cmd
+	stdin  io.WriteCloser
+	stdout *bufio.Reader
+	cmd    *exec.Cmd
 }
 
 // StartFloor starts a program that calls ServeFloor with its standard input
@@ -123,12 +153,9 @@ func StartFloor(ctx context.Context, program string, args ...string) (*Floor, er
 }
 
 func (f *Floor) greet(stdout io.Reader) error {
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err != nil {
-		return err
-	}
+	f.stdout = bufio.NewReader(stdout)
 	var hello floorHello
-	if err := json.Unmarshal(line, &hello); err != nil {
+	if err := f.read(&hello); err != nil {
 		return err
 	}
 	cert, err := x509.ParseCertificate(hello.Cert)
@@ -139,6 +166,25 @@ func (f *Floor) greet(stdout io.Reader) error {
 	f.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool(), ServerName: "127.0.0.1"}
 	f.TLS.RootCAs.AddCert(cert)
 	return nil
+}
+
+// read reads the next line that the floor wrote.
+func (f *Floor) read(into any) error {
+	line, err := f.stdout.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, into)
+}
+
+// Total asks the floor for the total of its work.
+func (f *Floor) Total() (calls int64, cpu time.Duration, err error) {
+	if _, err := io.WriteString(f.stdin, "\n"); err != nil {
+		return 0, 0, err
+	}
+	var t floorTotal
+	err = f.read(&t)
+	return t.Calls, time.Duration(t.Nanos), err
 }
 
 // Close ends the process and waits for it.

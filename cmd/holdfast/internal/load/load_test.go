@@ -178,6 +178,15 @@ func TestRunRefusesAnEmptyPlan(t *testing.T) {
 	}
 }
 
+// counted takes a microsecond, it says.
+type counted struct{ atomic.Int64 }
+
+func (c *counted) Do() error { c.Add(1); return nil }
+
+func (c *counted) Total() (int64, time.Duration) {
+	return c.Load(), time.Duration(c.Load()) * time.Microsecond
+}
+
 // TestFloor loads the floor server through pipes, as the child process has them.
 func TestFloor(t *testing.T) {
 	for _, size := range []int{0, 37, 2048} {
@@ -185,8 +194,10 @@ func TestFloor(t *testing.T) {
 			in, started := io.Pipe()
 			hello, out := io.Pipe()
 			served := make(chan error, 1)
-			go func() { served <- load.ServeFloor(in, out, size) }()
-			addr, conf := load.ReadFloorHello(t, hello)
+			var work counted
+			go func() { served <- load.ServeFloor(in, out, size, &work) }()
+			floor := load.ReadFloorHello(t, hello, started)
+			addr, conf := floor.Addr, floor.TLS
 			res, err := load.Run(t.Context(), load.Plan{
 				Addr: addr, TLS: conf, Conns: 2, Duration: 50 * time.Millisecond,
 				Requests: func(tls.ConnectionState) func() []byte {
@@ -201,6 +212,9 @@ func TestFloor(t *testing.T) {
 			})
 			if err != nil || res.Errors > 0 || res.Requests == 0 || res.ReplySize != max(size, 37) {
 				t.Errorf("%+v, %v", res, err)
+			}
+			if n, cpu, err := floor.Total(); err != nil || n < int64(res.Requests) || n != work.Load() || cpu != time.Duration(n)*time.Microsecond {
+				t.Errorf("%d times %d in %v, %v", res.Requests, n, cpu, err)
 			}
 			started.Close()
 			if err := <-served; err != nil {

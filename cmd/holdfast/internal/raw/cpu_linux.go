@@ -1,20 +1,19 @@
 package raw
 
 import (
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// rusageThread is RUSAGE_THREAD of getrusage(2), which package syscall lacks.
-const rusageThread = 1
-
-// threadTime is the user and system time of this thread so far.
+// threadTime is the user and system time of this thread so far. getrusage(2)
+// tells it only as of the last tick of a thread that runs.
 func threadTime() time.Duration {
-	var ru syscall.Rusage
-	if syscall.Getrusage(rusageThread, &ru) != nil {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
 		return time.Since(start)
 	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	return time.Duration(ts.Nano())
 }
 
 var start = time.Now()

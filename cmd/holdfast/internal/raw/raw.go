@@ -1,13 +1,11 @@
-// Package raw is the bare operations of every key spec, computed in this
-// process by the libraries alone: what `holdfast bench` compares a node with.
-// Its keys protect nothing.
+// Package raw is the bare operations of every key spec, computed by the
+// libraries alone: what `holdfast bench` compares a node with. Its keys protect
+// nothing.
 package raw
 
 import (
 	"crypto/rand"
 	"errors"
-	"runtime"
-	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -54,27 +52,4 @@ func Of(spec kms.Spec, size int) (Operations, error) {
 		return edwards(message)
 	}
 	return hmacOf(spec, message)
-}
-
-// Time returns the processor time of one call of op, repeated for at least the
-// given time and twice.
-func Time(op func() error, atLeast time.Duration) (time.Duration, error) {
-	// What is counted is this thread's time.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := op(); err != nil { // what is made once is made now
-		return 0, err
-	}
-	begun := threadTime()
-	for n := 1; ; n++ {
-		if err := op(); err != nil {
-			return 0, err
-		}
-		if n < 2 {
-			continue
-		}
-		if used := threadTime() - begun; used >= atLeast {
-			return used / time.Duration(n), nil
-		}
-	}
 }

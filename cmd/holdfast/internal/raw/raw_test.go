@@ -2,6 +2,8 @@ package raw_test
 
 import (
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,29 +47,43 @@ func TestEverySpec(t *testing.T) {
 	}
 }
 
-func TestTime(t *testing.T) {
-	calls := 0
+func TestMeter(t *testing.T) {
+	var at, most, calls atomic.Int64
+	fails := errors.New("fails")
 	busy := func() error {
-		calls++
+		most.Store(max(most.Load(), at.Add(1)))
+		defer at.Add(-1)
 		for until := time.Now().Add(2 * time.Millisecond); time.Now().Before(until); {
+		}
+		if calls.Add(1) > 20 {
+			return fails
 		}
 		return nil
 	}
-	got, err := raw.Time(busy, 20*time.Millisecond)
-	if err != nil || got <= 0 || got > 20*time.Millisecond || calls < 4 {
-		t.Errorf("%v in %d calls, %v", got, calls, err)
+	m, err := raw.NewMeter(busy, 1)
+	if n, cpu := m.Total(); err != nil || n != 0 || cpu != 0 {
+		t.Fatalf("before: %d calls, %v, %v", n, cpu, err)
 	}
-	fails := errors.New("fails")
-	for _, good := range []int{0, 1, 5} {
-		calls := 0
-		op := func() error {
-			if calls++; calls > good {
-				return fails
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for range 4 {
+		wg.Go(func() {
+			for range 5 {
+				if m.Do() != nil {
+					failed.Add(1)
+				}
 			}
-			return nil
-		}
-		if _, err := raw.Time(op, time.Hour); !errors.Is(err, fails) {
-			t.Errorf("after %d calls: %v", good, err)
-		}
+		})
+	}
+	wg.Wait()
+	n, cpu := m.Total()
+	if n != 20 || most.Load() != 1 || failed.Load() != 1 {
+		t.Errorf("%d calls, %d at once, %d failed", n, most.Load(), failed.Load())
+	}
+	if cpu <= 0 || cpu > time.Minute {
+		t.Errorf("%v of processor time", cpu)
+	}
+	if _, err := raw.NewMeter(func() error { return fails }, 0); !errors.Is(err, fails) {
+		t.Errorf("an operation that fails: %v", err)
 	}
 }

@@ -1,0 +1,141 @@
+// Package native serves Holdfast's own API: Connect, gRPC and gRPC-Web on one
+// path per procedure, in JSON and in protobuf, as proto/holdfast/v1 defines it.
+// It translates and decides nothing: the core says who is calling and what they
+// may do.
+//
+// What it guarantees: a request is read whole, and bounded, before anything is
+// made of it; it is the bytes that were signed. Nothing is served to a caller who
+// has not signed but what services says. A message with a member that is not
+// known here is refused: it might have meant a limit. Nothing that came
+// compressed is unpacked. An error tells its kind and no more. Bodies are wiped
+// when they are done with; the library's own buffers, with what was decoded from
+// them and the answers, are left to the garbage collector.
+package native
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/proto/holdfast/v1/holdfastv1connect"
+)
+
+// Prefix is how the path of every procedure begins.
+const Prefix = "/holdfast.v1."
+
+// A Caller is an app that has authenticated. Each method authorises what it
+// does. It is good for one request.
+type Caller interface {
+	Credentials
+	Revoker
+	Conditions
+}
+
+// Config is what the facade needs. A service whose part of it is nil is not
+// served.
+type Config struct {
+	// Authenticate says who sent a request. Its errors: Stale where the time is
+	// out of the window, Replayed where the request was accepted before,
+	// Unauthenticated for an unknown credential as for a wrong MAC. It may not
+	// keep the credential's slices. Required.
+	Authenticate func(ctx context.Context, c kms.Credential) (Caller, error)
+
+	Enroller Enroller
+	Prover   Prover
+	Ruler    Ruler
+	Opener   Opener
+
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// A service is a row of what is served.
+type service struct {
+	path    string // up to the slash before the procedure's name
+	handler http.Handler
+	open    bool // to callers who have not signed
+	maxBody int  // bytes
+}
+
+// Bodies are bounded: those that carry evidence or documents in one way, all
+// others in another.
+const (
+	smallBody = 16 << 10
+	largeBody = 256 << 10
+)
+
+// services is what is served, and to whom.
+func (c *Config) services(opts ...connect.HandlerOption) []service {
+	all := []service{
+		row(holdfastv1connect.NewCredentialServiceHandler(credentials{}, opts...)),
+		documents(row(holdfastv1connect.NewKeyServiceHandler(keys{}, opts...))),
+	}
+	if c.Enroller != nil {
+		all = append(all, open(row(holdfastv1connect.NewEnrolmentServiceHandler(enrolment{c.Enroller}, opts...))))
+	}
+	if c.Prover != nil {
+		all = append(all, open(row(holdfastv1connect.NewAttestationServiceHandler(attestation{c.Prover}, opts...))))
+	}
+	if c.Opener != nil {
+		all = append(all, open(row(holdfastv1connect.NewSessionServiceHandler(sessions{c.Opener}, opts...))))
+	}
+	if c.Ruler != nil {
+		all = append(all, open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...))))
+	}
+	return all
+}
+
+func row(path string, h http.Handler) service {
+	return service{path: path, handler: h, maxBody: smallBody}
+}
+
+// documents takes signed documents from callers who have signed as well.
+func documents(s service) service {
+	s.maxBody = largeBody
+	return s
+}
+
+// open serves everybody, and takes what those bring who have no credential:
+// evidence and signed documents.
+func open(s service) service {
+	s.open, s.maxBody = true, largeBody
+	return s
+}
+
+// New returns the handler of every path that begins with Prefix. It panics
+// without Authenticate.
+func New(c Config) http.Handler {
+	if c.Authenticate == nil {
+		panic("native: Config.Authenticate is nil")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{Config: c}
+	opts := append(codecs(),
+		connect.WithCompression("gzip", nil, nil), // off: nothing unpacks to more than was sent
+		connect.WithReadMaxBytes(largeBody),
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(h.translate)))
+	h.errors = connect.NewErrorWriter(opts...)
+	h.services = c.services(opts...)
+	return h
+}
+
+type handler struct {
+	Config
+	services []service
+	errors   *connect.ErrorWriter
+}
+
+// find is the service of a path, or nil.
+func (h *handler) find(path string) *service {
+	for i := range h.services {
+		if strings.HasPrefix(path, h.services[i].path) {
+			return &h.services[i]
+		}
+	}
+	return nil
+}

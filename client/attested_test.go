@@ -1,0 +1,636 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/attest/simtee"
+	"github.com/holdfast-kms/holdfast/client"
+	"github.com/holdfast-kms/holdfast/client/clienttest"
+	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/govern/governtest"
+	"github.com/holdfast-kms/holdfast/kms"
+	holdfastv1 "github.com/holdfast-kms/holdfast/proto/holdfast/v1"
+)
+
+func TestAttestedDial(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	c := n.client(t, n.trust())
+	for range 3 {
+		_, err := c.Version(t.Context())
+		ok(t, err)
+	}
+	if p, calls := n.proofs.Load(), n.calls.Load(); p != 1 || calls != 3 {
+		t.Errorf("%d proofs and %d calls, want 1 and 3", p, calls)
+	}
+	v, err := c.Attest(t.Context())
+	ok(t, err)
+	if v.Domain != n.rulers.Founding.Domain || v.Name != "test" || v.Node != (kms.NodeID{1}) || v.Policy.Serial != 1 || !v.Claims.Simulated ||
+		!v.Authority.Equal(n.ca.cert) || !v.Until.After(v.At) {
+		t.Errorf("%+v", v)
+	}
+	// What it writes for others is enough for a client that only knows CAs.
+	plain := newClient(t, client.Config{URL: n.http.URL, CA: v.CA()})
+	_, err = plain.Version(t.Context())
+	ok(t, err)
+}
+
+// TestUnattested: nothing but the question for a proof reaches who has not
+// given one.
+func TestUnattested(t *testing.T) {
+	type change struct {
+		trust  func(*client.Trust)
+		policy func(*govern.Policy)
+		lie    lie
+		want   error
+		words  string
+	}
+	other := newDomain(t, nil)
+	tests := map[string]change{
+		"for another purpose: challenge": {lie: lie{purpose: attest.ForChallenge}, want: attest.WrongReportData},
+		"for another purpose: self":      {lie: lie{purpose: attest.ForSelf}, want: attest.WrongReportData},
+		"for another purpose: bootstrap": {lie: lie{purpose: attest.ForBootstrap}, want: attest.WrongReportData},
+		"for another purpose: node":      {lie: lie{purpose: attest.ForNode}, want: attest.WrongReportData},
+		"another nonce":                  {lie: lie{bind: func(b *attest.Binding) { b.Nonce = make([]byte, 32) }}, want: attest.WrongReportData},
+		"another TLS key":                {lie: lie{bind: func(b *attest.Binding) { b.Keys[0] = other.ca.cert.RawSubjectPublicKeyInfo }}, want: attest.WrongReportData},
+		"another CA key":                 {lie: lie{bind: func(b *attest.Binding) { b.Keys[1] = b.Keys[0] }}, want: attest.WrongReportData},
+		"another domain in the evidence": {lie: lie{bind: func(b *attest.Binding) { b.Domain[0] ^= 1 }}, want: attest.WrongReportData},
+		"another policy serial":          {lie: lie{bind: func(b *attest.Binding) { b.PolicySerial++ }}, want: attest.WrongReportData},
+		"another policy digest":          {lie: lie{bind: func(b *attest.Binding) { b.PolicyDigest[0] ^= 1 }}, want: attest.WrongReportData},
+		"another CA": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Authority = other.ca.cert.Raw }},
+			want: kms.Denied, words: "not from the authority"},
+		"no CA": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Authority = nil }}, want: kms.Denied, words: "authority"},
+		"another charter": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Charter = string(other.rulers.Charter.Canonical()) }},
+			want: kms.Denied, words: "another one"},
+		"another bootstrap": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Bootstrap = string(other.bootstrap) }},
+			want: kms.Denied, words: "bootstrap"},
+		"another domain's policy": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Policy = string(other.policies[0]) }},
+			want: kms.Denied, words: "policy"},
+		"another domain id": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.DomainId = kms.DomainID{1}.String() }},
+			want: kms.Denied, words: "its documents found"},
+		"no domain id": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.DomainId = "" }}, want: kms.Denied, words: "names no domain"},
+		"no evidence":  {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Evidence = nil }}, want: kms.Denied, words: "evidence"},
+		"no documents": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Reset() }}, want: kms.Denied},
+		"an amendment that is none": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = []string{m.GetPolicy()} }},
+			want: kms.Denied, words: "amendment"},
+		"very many amendments": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = make([]string, 10_000) }},
+			want: kms.Denied, words: "amendments"},
+		"an altered quote": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Evidence.Quote[50] ^= 1 }}, want: attest.BadSignature},
+		"a cut quote": {lie: lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Evidence.Quote = m.Evidence.Quote[:100] }},
+			want: attest.Malformed},
+		"another program": {policy: func(p *govern.Policy) {
+			p.Nodes[0].Identity.SGX = &attest.SGXIdentity{MRENCLAVE: make(attest.Hex, 32)}
+		}, want: attest.IdentityNotAdmitted},
+		"simulated, and the policy wants hardware": {policy: func(p *govern.Policy) { p.Attestation = govern.Requirements{} },
+			want: attest.NotHardware},
+		"simulated, and the client wants hardware": {trust: func(t *client.Trust) { t.AllowSimulated = false }, want: attest.NotHardware},
+		"a policy past its time": {policy: func(p *govern.Policy) { p.ValidUntil = time.Now().Add(-time.Minute).UTC().Truncate(time.Second) },
+			want: kms.Expired},
+		"a policy before its time": {policy: func(p *govern.Policy) { p.Activates = time.Now().Add(time.Hour).UTC().Truncate(time.Second) },
+			want: kms.Denied, words: "comes into force"},
+		"below the lowest serial": {trust: func(t *client.Trust) { t.MinSerial = 2 }, want: kms.Stale},
+		"not the domain that is meant": {trust: func(t *client.Trust) { t.Domain = kms.DomainID{1} }, want: kms.Denied,
+			words: "another domain"},
+		"not what the client wants": {trust: func(t *client.Trust) { t.Require = &attest.Policy{} }, want: attest.TEENotAdmitted},
+		"no answer":                 {lie: lie{err: connect.NewError(connect.CodeUnavailable, errors.New("later"))}, want: kms.Unavailable},
+		"no such service":           {lie: lie{raw: http.NotFound}, want: kms.Denied},
+		"garbage": {lie: lie{raw: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/proto")
+			io.WriteString(w, "garbage\x1b[31m")
+		}}, want: kms.Denied},
+		"a page": {lie: lie{raw: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }}, want: kms.Denied},
+		"cut short": {lie: lie{raw: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/proto")
+			w.Header().Set("Content-Length", "1000")
+			io.WriteString(w, "short")
+		}}, want: kms.Unavailable},
+		"without end": {lie: lie{raw: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/proto")
+			for b := make([]byte, 64<<10); ; {
+				if _, err := w.Write(b); err != nil {
+					return
+				}
+			}
+		}}, want: kms.Denied},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := newDomain(t, tt.policy).serve(t)
+			n.tell(tt.lie)
+			trust := n.trust()
+			if tt.trust != nil {
+				tt.trust(trust)
+			}
+			_, err := n.client(t, trust).Version(t.Context())
+			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.words) {
+				t.Errorf("%v, want %q with %q", err, tt.want, tt.words)
+			}
+			var e *client.Error
+			if !errors.As(err, &e) || strings.ContainsRune(err.Error(), 0x1b) {
+				t.Errorf("%q (%T), want a *client.Error that cannot steer a terminal", err, err)
+			}
+			if n.calls.Load() != 0 {
+				t.Error("the request was sent all the same")
+			}
+		})
+	}
+}
+
+// TestManInTheMiddle relays everything, evidence included, and ends TLS itself.
+func TestManInTheMiddle(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	own := newAuthority(t, nil)
+	tests := map[string]struct {
+		key   *authority
+		alter func([]byte) []byte
+		want  error
+	}{
+		"a certificate of his own":                                  {key: newAuthority(t, own), want: kms.Denied},
+		"a certificate of his own under an authority that he names": {key: newAuthority(t, own), want: attest.WrongReportData},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if tt.want == error(attest.WrongReportData) {
+				n.tell(lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Authority = own.cert.Raw }}) // as if he had put it there
+			}
+			m := middle(t, n, tt.key)
+			_, err := dial(t, m.url, n.trust()).Version(t.Context())
+			if !errors.Is(err, tt.want) || !errors.Is(err, kms.Denied) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+			if n.calls.Load() != 0 || m.relayed.Load() == 0 {
+				t.Errorf("%d requests came through, and %d conversations; want none and some", n.calls.Load(), m.relayed.Load())
+			}
+			n.tell(lie{})
+			_, err = dial(t, n.http.URL, n.trust()).Version(t.Context())
+			ok(t, err)
+			n.calls.Store(0)
+		})
+	}
+}
+
+// A meddler listens in front of a node.
+type meddler struct {
+	url     string
+	relayed atomic.Int32
+}
+
+// middle ends TLS with key, and passes on what it reads over TLS of its own.
+func middle(t testing.TB, n *node, key *authority) *meddler {
+	return relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+		conn := tls.Server(in, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{key.cert.Raw}, PrivateKey: key.key}}})
+		out, err := tls.Dial("tcp", n.http.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		return conn, out, err
+	})
+}
+
+func relay(t testing.TB, ends func(net.Conn) (in, out net.Conn, err error)) *meddler {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &meddler{url: "https://" + l.Addr().String()}
+	var all sync.WaitGroup
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			raw, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer raw.Close()
+				in, out, err := ends(raw)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				m.relayed.Add(1)
+				all.Go(func() { io.Copy(in, out); raw.Close() })
+				io.Copy(out, in)
+			})
+		}
+	})
+	return m
+}
+
+// TestReplay: an answer that was good once is worth nothing for another nonce.
+func TestReplay(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	_, err := n.client(t, n.trust()).Version(t.Context())
+	ok(t, err)
+	old, err := n.proof(make([]byte, 32), lie{})
+	ok(t, err)
+	n.tell(lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Evidence = old.Evidence }})
+	_, err = n.client(t, n.trust()).Version(t.Context())
+	if !errors.Is(err, attest.WrongReportData) {
+		t.Errorf("%v, want %v", err, attest.WrongReportData)
+	}
+}
+
+// A shelf is a Memory that outlives clients.
+type shelf struct {
+	mu    sync.Mutex
+	marks []client.Mark
+	err   error
+}
+
+func (s *shelf) Recall(charter govern.Digest) ([]client.Mark, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]client.Mark(nil), s.marks...), s.err
+}
+
+func (s *shelf) Remember(m client.Mark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marks = append(s.marks, m)
+	return s.err
+}
+
+func TestSupersededPolicy(t *testing.T) {
+	d := newDomain(t, nil)
+	d.next(nil)
+	n, trust := d.serve(t), d.trust()
+	trust.Memory = &shelf{}
+	_, err := n.client(t, trust).Version(t.Context())
+	ok(t, err)
+
+	d.policies = d.policies[:1]
+	_, err = n.client(t, trust).Version(t.Context())
+	if !errors.Is(err, kms.Stale) {
+		t.Errorf("an older policy: %v, want %v", err, kms.Stale)
+	}
+}
+
+// TestTwoPoliciesUnderOneSerial: the signers' threshold signs twice.
+func TestTwoPoliciesUnderOneSerial(t *testing.T) {
+	d := newDomain(t, nil)
+	first, err := d.rulers.Founding.Standing.OpenPolicy(d.policies[0])
+	ok(t, err)
+	sign := func(edit func(*govern.Policy)) []byte {
+		p := *first
+		p.Domain, p.Previous, p.Serial = d.rulers.Founding.Domain, first.Digest(), 2
+		edit(&p)
+		return d.rulers.Sign(govern.PolicyType, p.Canonical(), d.rulers.Signers[:2]...)
+	}
+	n, trust := d.serve(t), d.trust()
+	trust.Memory = &shelf{}
+	d.policies = [][]byte{sign(func(*govern.Policy) {})}
+	_, err = n.client(t, trust).Version(t.Context())
+	ok(t, err)
+	d.policies = [][]byte{sign(func(p *govern.Policy) { p.RequireV2 = true })}
+	_, err = n.client(t, trust).Version(t.Context())
+	if !errors.Is(err, kms.Denied) || !strings.Contains(err.Error(), "another policy 2") {
+		t.Errorf("%v, want %v", err, kms.Denied)
+	}
+}
+
+// TestSecondDomainOnOneCharter is not taken for the first one.
+func TestSecondDomainOnOneCharter(t *testing.T) {
+	d := newDomain(t, nil)
+	n, trust := d.serve(t), d.trust()
+	trust.Memory = &shelf{}
+	_, err := n.client(t, trust).Version(t.Context())
+	ok(t, err)
+	second := foundDomain(t, d.rulers, d.platform, nil).serve(t)
+	_, err = second.client(t, trust).Version(t.Context())
+	if !errors.Is(err, kms.Denied) || !strings.Contains(err.Error(), "another domain") {
+		t.Errorf("%v, want %v", err, kms.Denied)
+	}
+	// Whoever means the second one says so.
+	trust.Domain = second.rulers.Founding.Domain
+	_, err = second.client(t, trust).Version(t.Context())
+	ok(t, err)
+}
+
+func TestMemoryThatFailsRefuses(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	trust := n.trust()
+	trust.Memory = &shelf{err: kms.Errorf(kms.Unavailable, "no disk").WithHint("mount it")}
+	_, err := n.client(t, trust).Version(t.Context())
+	var e *client.Error
+	if !errors.As(err, &e) || e.Kind != kms.Denied || e.Hint != "mount it" {
+		t.Errorf("%v, want %v", err, kms.Denied)
+	}
+}
+
+// A clock is set by tests.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// TestProofAges: a connection takes no request once its proof is older than
+// the policy, or the user, lets it be.
+func TestProofAges(t *testing.T) {
+	tests := map[string]struct {
+		policy func(*govern.Policy)
+		max    time.Duration
+	}{
+		"the policy's age": {policy: func(p *govern.Policy) { p.EvidenceAge = attest.Age(10 * time.Minute) }},
+		"the user's age":   {max: 10 * time.Minute},
+		"the policy's end": {policy: func(p *govern.Policy) { p.ValidUntil = time.Now().Add(10 * time.Minute).UTC().Truncate(time.Second) }},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := newDomain(t, tt.policy).serve(t)
+			trust, clk := n.trust(), &clock{at: time.Now()}
+			trust.MaxAge = tt.max
+			c := newClient(t, client.Config{URL: n.http.URL, Trust: trust, Now: clk.now, Retries: -1})
+			call := func(want int32) {
+				t.Helper()
+				_, err := c.Version(t.Context())
+				ok(t, err)
+				if got := n.proofs.Load(); got != want {
+					t.Errorf("%d proofs, want %d", got, want)
+				}
+			}
+			call(1)
+			clk.add(9 * time.Minute)
+			call(1)
+			clk.add(time.Minute)
+			if name == "the policy's end" {
+				if _, err := c.Version(t.Context()); !errors.Is(err, kms.Expired) {
+					t.Errorf("%v, want %v", err, kms.Expired)
+				}
+				return
+			}
+			call(2)
+			call(2)
+			clk.add(-time.Hour) // a clock that was set back proves nothing about age
+			call(3)
+		})
+	}
+}
+
+// TestFailedProofEndsConnections: what was proved before does not outlive the
+// failure to prove it again.
+func TestFailedProofEndsConnections(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	liar := n.domain.serve(t)
+	liar.tell(lie{purpose: attest.ForSelf})
+	var turn atomic.Pointer[node] // who is behind the address
+	turn.Store(n)
+	m := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+		out, err := net.Dial("tcp", turn.Load().http.Listener.Addr().String())
+		return in, out, err
+	})
+	c := dial(t, m.url, n.trust())
+	release := n.holdCalls()
+	held := make(chan error)
+	go func() { _, err := c.Version(t.Context()); held <- err }()
+	for n.calls.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+
+	turn.Store(liar)
+	_, err := c.Version(t.Context()) // the first connection is busy
+	if !errors.Is(err, attest.WrongReportData) {
+		t.Errorf("the liar: %v, want %v", err, attest.WrongReportData)
+	}
+	release()
+	ok(t, <-held) // what was sent is answered
+
+	turn.Store(n)
+	_, err = c.Version(t.Context())
+	ok(t, err)
+	if got := n.proofs.Load(); got != 2 {
+		t.Errorf("%d proofs, want 2: the connection from before is used again", got)
+	}
+}
+
+// TestOneProofForManyConnections: whoever dials while a proof is under way waits
+// for it.
+func TestOneProofForManyConnections(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	c := n.client(t, n.trust())
+	release := n.holdCalls()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, err := c.Version(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for n.calls.Load() < 8 { // each on a connection of its own
+		time.Sleep(time.Millisecond)
+	}
+	release()
+	all.Wait()
+	if got := n.proofs.Load(); got != 1 {
+		t.Errorf("%d proofs, want 1", got)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	tests := map[string]func(net.Conn, *node){
+		"before TLS": func(c net.Conn, _ *node) { io.Copy(io.Discard, c) },
+		"after TLS": func(c net.Conn, n *node) {
+			conn := tls.Server(c, n.http.TLS)
+			io.Copy(io.Discard, conn)
+		},
+		"in the answer": func(c net.Conn, n *node) {
+			conn := tls.Server(c, n.http.TLS)
+			http.ReadRequest(bufio.NewReader(conn))
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/proto\r\nContent-Length: 10\r\n\r\nx")
+			io.Copy(io.Discard, conn)
+		},
+	}
+	for name, behave := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := newDomain(t, nil).serve(t)
+			m := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+				behave(in, n)
+				return nil, nil, io.EOF
+			})
+			c := newClient(t, client.Config{URL: m.url, Trust: n.trust(), Retries: -1, Timeout: 200 * time.Millisecond})
+			for _, call := range []func() error{
+				func() error { _, err := c.Version(t.Context()); return err },
+				func() error { _, err := c.Attest(t.Context()); return err },
+			} {
+				if err := call(); !errors.Is(err, kms.Unavailable) {
+					t.Errorf("%v, want %v", err, kms.Unavailable)
+				}
+			}
+		})
+	}
+}
+
+// TestNodeThatCloses: an answer that ends its connection is good for the next.
+func TestNodeThatCloses(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	n.http.Config.SetKeepAlivesEnabled(false)
+	_, err := n.client(t, n.trust()).Version(t.Context())
+	ok(t, err)
+	if n.proofs.Load() != 1 || n.calls.Load() != 1 {
+		t.Errorf("%d proofs, %d calls, want 1 and 1", n.proofs.Load(), n.calls.Load())
+	}
+}
+
+func TestAttestedDialThroughProxy(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	var asked atomic.Pointer[http.Request]
+	proxy := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+		r, err := http.ReadRequest(bufio.NewReader(in))
+		if err != nil {
+			return nil, nil, err
+		}
+		asked.Store(r)
+		io.WriteString(in, "HTTP/1.1 200 Connection established\r\n\r\n")
+		out, err := net.Dial("tcp", n.http.Listener.Addr().String())
+		return in, out, err
+	})
+	c := n.client(t, n.trust())
+	client.SetProxy(c, strings.Replace(proxy.url, "https://", "http://user:secret@", 1))
+	_, err := c.Version(t.Context())
+	ok(t, err)
+	if r := asked.Load(); r == nil || r.Method != http.MethodConnect || r.Host != n.http.Listener.Addr().String() ||
+		r.Header.Get("Proxy-Authorization") != "Basic dXNlcjpzZWNyZXQ=" {
+		t.Errorf("the proxy was asked for %+v", r)
+	}
+	for _, answer := range []string{"HTTP/1.1 407 no\r\n\r\n", "garbage\r\n\r\n"} {
+		proxy := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+			http.ReadRequest(bufio.NewReader(in))
+			io.WriteString(in, answer)
+			return nil, nil, io.EOF
+		})
+		c := n.client(t, n.trust())
+		client.SetProxy(c, strings.Replace(proxy.url, "https://", "http://", 1))
+		if _, err := c.Version(t.Context()); !errors.Is(err, kms.Unavailable) {
+			t.Errorf("%q: %v, want %v", answer, err, kms.Unavailable)
+		}
+	}
+}
+
+func TestTrustConfig(t *testing.T) {
+	d := newDomain(t, nil)
+	ca := clienttest.NewServer(t).CA()
+	tests := map[string]client.Config{
+		"no charter":  {Trust: &client.Trust{}},
+		"not one":     {Trust: &client.Trust{Charter: []byte("{}")}},
+		"with a CA":   {Trust: d.trust(), CA: ca},
+		"with a pool": {Trust: d.trust(), HTTPClient: http.DefaultClient},
+		"insecure":    {Trust: d.trust(), InsecureTrustAnyServer: true},
+	}
+	for name, cfg := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg.URL = "https://127.0.0.1:1"
+			if _, err := client.New(cfg); !errors.Is(err, kms.Invalid) || kms.HintOf(err) == "" {
+				t.Errorf("%v, want %v with a hint", err, kms.Invalid)
+			}
+		})
+	}
+	c := newClient(t, client.Config{URL: "https://127.0.0.1:1", CA: ca})
+	if _, err := c.Attest(t.Context()); !errors.Is(err, kms.Invalid) {
+		t.Errorf("Attest without a charter: %v", err)
+	}
+	if _, err := (client.Config{Trust: d.trust()}).TLSConfig(); !errors.Is(err, kms.Invalid) {
+		t.Errorf("TLSConfig: %v", err)
+	}
+}
+
+// TestMisfortune: what befalls the machine is said by its name.
+func TestMisfortune(t *testing.T) {
+	tests := map[string]struct {
+		misfortune simtee.Misfortune
+		want       attest.Reason
+	}{
+		"revoked": {simtee.Misfortune{Revoked: true}, attest.Revoked},
+		"stale":   {simtee.Misfortune{Stale: true}, attest.CollateralExpired},
+		"debug":   {simtee.Misfortune{Debug: true}, attest.DebugEnabled},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			platform, err := simtee.Config{Misfortune: tt.misfortune}.Create(t.TempDir())
+			ok(t, err)
+			n := foundDomain(t, governtest.New(t), platform, nil).serve(t)
+			_, err = n.client(t, n.trust()).Version(t.Context())
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestInquire(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	n.tell(lie{purpose: attest.ForSelf}) // it judges nothing
+	shown, err := client.Inquire(t.Context(), client.Config{URL: n.http.URL})
+	ok(t, err)
+	if len(shown.Nonce) != 32 || !shown.Leaf.Equal(n.leaf.cert) || len(shown.Proof.Evidence.Quote) == 0 || shown.Proof.Domain != n.rulers.Founding.Domain {
+		t.Errorf("%+v", shown)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Inquire(ctx, client.Config{URL: n.http.URL}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := client.Inquire(t.Context(), client.Config{URL: "http://x"}); !errors.Is(err, kms.Invalid) {
+		t.Errorf("no https: %v", err)
+	}
+}
+
+// BenchmarkDial shows what a proof costs per connection that needs one, and that
+// it costs nothing where the key is known.
+func BenchmarkDial(b *testing.B) {
+	n := newDomain(b, nil).serve(b)
+	pool := x509.NewCertPool()
+	pool.AddCert(n.ca.cert)
+	address := n.http.Listener.Addr().String()
+	b.Run("plain TLS", func(b *testing.B) {
+		for b.Loop() {
+			conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn.Close()
+		}
+	})
+	b.Run("attested", func(b *testing.B) {
+		c := n.client(b, n.trust())
+		for b.Loop() {
+			if _, err := c.Attest(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("attested, key known", func(b *testing.B) {
+		c := n.client(b, n.trust())
+		for b.Loop() {
+			conn, err := client.DialAttested(b.Context(), c, address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn.Close()
+		}
+	})
+}

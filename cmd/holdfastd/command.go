@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// The exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const usage = `holdfastd runs a node of a domain inside a TEE.
+
+  holdfastd found --dir DIR --charter FILE --out FILE
+      First step of founding: make the node's key, and write evidence for it that owner and signers look at.
+  holdfastd found --dir DIR --charter FILE --bootstrap FILE --policy FILE [--name NAME]...
+      Second step: found the domain by the documents that they signed.
+  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT]
+      Serve.
+
+`
+
+// errUsage is the cause of what the command line is at fault for.
+var errUsage = errors.New("the command line makes no sense")
+
+// settings are the command line.
+type settings struct {
+	dir, charter           string
+	out, bootstrap, policy string
+	names                  []string
+	listen                 string
+	pcs, bundle, cache     string
+}
+
+// flags are those of one command. The flag package's own set is left alone:
+// a library puts flags into it.
+func (s *settings) flags(command string) *flag.FlagSet {
+	f := flag.NewFlagSet(command, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // what is wrong is logged
+	f.StringVar(&s.dir, "dir", "", "`folder` of the node's sealed state")
+	f.StringVar(&s.charter, "charter", "", "`file` with the domain's charter")
+	f.StringVar(&s.pcs, "pcs", "", "`URL` of Intel's certification service, or of a cache of it; default: Intel's own")
+	f.StringVar(&s.cache, "collateral-cache", "", "`folder` to keep fetched collateral in; default: in memory")
+	f.StringVar(&s.bundle, "collateral-bundle", "", "`file` with collateral, in place of the network")
+	switch command {
+	case "found":
+		f.StringVar(&s.out, "out", "", "`file` to write the founder's evidence to: the first step")
+		f.StringVar(&s.bootstrap, "bootstrap", "", "`file` with the signed bootstrap: the second step")
+		f.StringVar(&s.policy, "policy", "", "`file` with the signed policy 1: the second step")
+		f.Func("name", "DNS `name` or IP address that the node is reached by, for its certificate; may be given several times; default: loopback",
+			func(name string) error { s.names = append(s.names, name); return nil })
+	case "serve":
+		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
+	}
+	return f
+}
+
+// run does what args say and returns the exit status.
+func run(ctx context.Context, args []string, stdout io.Writer, n node) int {
+	do, err := n.parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		help(stdout)
+		return exitOK
+	}
+	if err != nil {
+		fail(n.log, err)
+		return exitUsage
+	}
+	if err := do(ctx); err != nil {
+		return fail(n.log, err)
+	}
+	return exitOK
+}
+
+// parse says what to do, and fills in the settings.
+func (n *node) parse(args []string) (do func(context.Context) error, err error) {
+	if len(args) == 0 {
+		return nil, misuse("no command")
+	}
+	command := args[0]
+	switch command {
+	case "found", "serve":
+	case "help", "-h", "-help", "--help":
+		return nil, flag.ErrHelp
+	default:
+		return nil, misuse("no command %q", command)
+	}
+	f := n.set.flags(command)
+	switch err := f.Parse(args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, err
+	case err != nil:
+		return nil, misuse("%s: %v", command, err)
+	case f.NArg() > 0:
+		return nil, misuse("%s: %q is no flag", command, f.Arg(0))
+	}
+	return n.choose(command)
+}
+
+// choose finds out which step it is, and what is missing for it.
+func (n *node) choose(command string) (func(context.Context) error, error) {
+	s := &n.set
+	second := s.bootstrap != "" || s.policy != ""
+	switch {
+	case s.dir == "" || s.charter == "":
+		return nil, misuse("%s needs --dir and --charter", command)
+	case s.bundle != "" && (s.pcs != "" || s.cache != ""):
+		return nil, misuse("--collateral-bundle stands in place of --pcs and --collateral-cache")
+	case command == "serve":
+		return n.serve, nil
+	case second && (s.bootstrap == "" || s.policy == ""):
+		return nil, misuse("--bootstrap and --policy belong together")
+	case second && s.out != "":
+		return nil, misuse("--out is for the first step, --bootstrap and --policy are for the second")
+	case second:
+		return n.found, nil
+	case s.out == "":
+		return nil, misuse("found needs --out, or --bootstrap and --policy")
+	}
+	return n.prepare, nil
+}
+
+func misuse(format string, args ...any) error {
+	return kms.Errorf(kms.Invalid, "%w: %s", errUsage, fmt.Sprintf(format, args...)).WithHint("run `holdfastd --help`")
+}
+
+// fail says why it does not go on, and what a person can do about it.
+func fail(log *slog.Logger, err error) int {
+	log.Error("holdfastd stops", "cause", err.Error(), "hint", kms.HintOf(err))
+	return exitFailed
+}
+
+func help(w io.Writer) {
+	fmt.Fprint(w, usage)
+	for _, command := range []string{"found", "serve"} {
+		fmt.Fprintf(w, "Flags of %s:\n\n", command)
+		new(settings).flags(command).VisitAll(func(f *flag.Flag) {
+			kind, text := flag.UnquoteUsage(f)
+			fmt.Fprintf(w, "  --%s %s\n      %s", f.Name, strings.ToUpper(kind), text)
+			if f.DefValue != "" {
+				fmt.Fprintf(w, "; default: %s", f.DefValue)
+			}
+			fmt.Fprintln(w)
+		})
+		fmt.Fprintln(w)
+	}
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"github.com/holdfast-kms/holdfast/api/signature"
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/collateral"
+	"github.com/holdfast-kms/holdfast/host/disk"
+	"github.com/holdfast-kms/holdfast/host/listen"
+	"github.com/holdfast-kms/holdfast/host/wallclock"
+	"github.com/holdfast-kms/holdfast/internal/mount"
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/server"
+)
+
+// A node is what one run of the program works with.
+type node struct {
+	log *slog.Logger
+	set settings
+
+	// The rest is for tests: no flag reaches it.
+	platform    server.Platform // nil: the TEE of this machine
+	development bool            // take evidence under a root that is no vendor's
+	serving     func(address string, ca []byte)
+}
+
+const (
+	charterHint = "give the charter that the domain is founded on"
+	folderHint  = "a charter is there, so the node's state should be: name its folder with --dir, or found the domain with `holdfastd found`"
+	inUseHint   = "stop the process that uses this folder, or name another with --dir"
+)
+
+// prepare is the first step of founding.
+func (n *node) prepare(ctx context.Context) error {
+	return n.with(ctx, disk.Create, func(cfg server.Config) error {
+		f, err := server.Prepare(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		charter, err := govern.ParseCharter(cfg.Charter)
+		if err != nil {
+			return err
+		}
+		b, err := json.MarshalIndent(founder{Version: founderVersion, Node: f.Node.String(), Key: f.Key,
+			CharterDigest: charter.Digest().String(), Evidence: f.Evidence}, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(n.set.out, append(b, '\n'), 0o644); err != nil {
+			return fmt.Errorf("writing the founder's evidence: %w", err)
+		}
+		n.log.Info("prepared", "node", f.Node.String(), "tee", f.Claims.TEE, "evidence", n.set.out)
+		return nil
+	})
+}
+
+// A founder is what owner and signers look at before they sign the bootstrap
+// that names it. Nothing in it is secret, and nothing is to be believed before
+// the evidence is verified: for the purpose "bootstrap", the key, the charter's
+// digest in place of a domain, and no nonce.
+type founder struct {
+	Version       int             `json:"version"`
+	Node          string          `json:"node"` // SHA-256 of Key, hexadecimal
+	Key           []byte          `json:"key"`  // SubjectPublicKeyInfo
+	CharterDigest string          `json:"charter_digest"`
+	Evidence      attest.Evidence `json:"evidence"`
+}
+
+const founderVersion = 1
+
+// found is the second step of founding.
+func (n *node) found(ctx context.Context) error {
+	bootstrap, err := readFile(n.set.bootstrap, govern.MaxEnvelope, "give the bootstrap that owner and signers signed")
+	if err != nil {
+		return err
+	}
+	policy, err := readFile(n.set.policy, govern.MaxEnvelope, "give policy 1, as the signers signed it")
+	if err != nil {
+		return err
+	}
+	return n.with(ctx, disk.Open, func(cfg server.Config) error {
+		if err := server.Found(ctx, cfg, bootstrap, policy); err != nil {
+			return err
+		}
+		n.log.Info("founded", "dir", n.set.dir)
+		return nil
+	})
+}
+
+// serve serves until ctx ends.
+func (n *node) serve(ctx context.Context) error {
+	return n.with(ctx, disk.Open, func(cfg server.Config) (err error) {
+		opened, err := server.Open(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, opened.Close()) }()
+		if err := cfg.Disk.(*disk.Disk).PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
+			n.log.Warn("files set aside were not removed", "cause", err)
+		}
+		l, err := listen.TCP(n.set.listen, listen.Config{Log: n.log})
+		if err != nil {
+			return err
+		}
+		n.log.Info("serving", "address", l.Addr().String(), "node", opened.Status().Node.String())
+		if n.serving != nil {
+			n.serving(l.Addr().String(), opened.CA())
+		}
+		return opened.Serve(ctx, l)
+	})
+}
+
+// with does something with everything that a node touches the machine through.
+func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, error), do func(server.Config) error) (err error) {
+	charter, err := readFile(n.set.charter, govern.MaxDocument, charterHint)
+	if err != nil {
+		return err
+	}
+	vendor, err := n.collateral()
+	if err != nil {
+		return err
+	}
+	d, err := openDisk(n.set.dir)
+	switch {
+	case errors.Is(err, disk.ErrInUse):
+		return kms.Errorf(kms.Unavailable, "opening the node's state: %w", err).WithHint(inUseHint)
+	case err != nil:
+		return kms.Errorf(kms.Unavailable, "opening the node's state: %w", err).WithHint(folderHint)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() { vendor.Run(ctx) })
+	defer func() {
+		stop()
+		work.Wait()
+		err = errors.Join(err, d.Close())
+	}()
+	return do(server.Config{Platform: n.platform, Development: n.development, Disk: d, Clock: wallclock.Clock{},
+		Charter: charter, Collateral: vendor.Collateral, Names: n.set.names,
+		Mount: program().Handler, ConnContext: signature.ConnContext, Logger: n.log})
+}
+
+// collateral is where the vendor's word on this machine comes from.
+func (n *node) collateral() (*collateral.Client, error) {
+	cfg := collateral.Config{IntelURL: n.set.pcs, CacheDir: n.set.cache, Logger: n.log}
+	if n.set.bundle != "" {
+		var err error
+		if cfg.Bundle, err = readFile(n.set.bundle, collateral.MaxBundle, "give a bundle of collateral"); err != nil {
+			return nil, err
+		}
+	}
+	return collateral.New(cfg)
+}
+
+// readFile reads a file that somebody else made any size he likes.
+func readFile(path string, max int64, hint string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, kms.Errorf(kms.Invalid, "%w", err).WithHint(hint)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	switch {
+	case err != nil:
+		return nil, kms.Errorf(kms.Invalid, "%w", err).WithHint(hint)
+	case int64(len(b)) > max:
+		return nil, kms.Errorf(kms.TooLarge, "more than %d bytes", max).WithFile(path).WithHint(hint)
+	}
+	return b, nil
+}
+
+// program is what the API says of this program, as the Go tool noted it.
+func program() mount.Program {
+	p := mount.Program{Version: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return p
+	}
+	p.Version = info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			p.Revision = s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return p
+}

@@ -1,0 +1,51 @@
+package govern
+
+import "github.com/holdfast-kms/holdfast/kms"
+
+// allUsages is every usage in the order in which documents name them.
+var allUsages = [...]kms.Usage{kms.UseEncrypt, kms.UseDecrypt, kms.UseSign, kms.UseVerify, kms.UseWrap, kms.UseUnwrap, kms.UseMAC, kms.UseDerive, kms.UseAgree}
+
+func usageNames(set kms.Usages) []string {
+	names := []string{}
+	for _, u := range allUsages {
+		if set.Has(u) {
+			names = append(names, u.String())
+		}
+	}
+	return names
+}
+
+// usageOf is the usage of that name, zero for what is none.
+func usageOf(name string) kms.Usages {
+	for _, u := range allUsages {
+		if u.String() == name {
+			return kms.Usages(u)
+		}
+	}
+	return 0
+}
+
+var allPermissions = [...]struct {
+	p    kms.Permissions
+	name string
+}{{kms.PermUse, "use"}, {kms.PermManage, "manage"}, {kms.PermSecrets, "secrets"}, {kms.PermRead, "read"}}
+
+func permissionNames(set kms.Permissions) []string {
+	names := []string{}
+	for _, p := range allPermissions {
+		if set.Has(p.p) {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// permissionOf is the permission of that name, zero for what is none.
+func permissionOf(name string) kms.Permissions {
+	for _, p := range allPermissions {
+		if p.name == name {
+			return p.p
+		}
+	}
+	return 0
+}

@@ -1,0 +1,70 @@
+package core
+
+import (
+	"context"
+
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/session"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// OpenSession makes an attested workload known. It uses no key and changes no
+// state. The errors are Unauthenticated (no client certificate, or no challenge
+// of ours), Stale (the challenge), Denied (the evidence), Exhausted and Unavailable.
+func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms.Session, err error) {
+	view, err := c.ready()
+	if err != nil {
+		return s, err
+	}
+	now := c.now(view)
+	if _, err := c.cfg.Sessions.Check(r.Challenge, now); err != nil {
+		return s, err // before a stranger waits in line
+	}
+	err = c.slow.use(ctx, func() error {
+		s.Ticket, s.Expires, err = c.cfg.Sessions.Open(ctx, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey,
+			Evidence: attest.Evidence{TEE: attest.TEE(r.Evidence.TEE), Quote: r.Evidence.Quote, Collateral: r.Evidence.Collateral},
+		}, view.Policy(), now)
+		return err
+	})
+	return s, err
+}
+
+// ready is the newest state, for what is served to strangers.
+func (c *Core) ready() (view *state.View, err error) {
+	if c.cfg.Sessions == nil {
+		return nil, kms.Errorf(kms.Unavailable, "this node takes no attested workloads")
+	}
+	if view, err = c.cfg.Replica.View(); err != nil {
+		return nil, err
+	}
+	return view, c.cfg.Serving(view, c.now(view))
+}
+
+// identify decides who sent a request: the app that signed it, the workload
+// whose session it shows, or both. A session that is shown must hold, even where
+// the signature alone would do.
+func (c *Caller) identify(cred kms.Credential) (err error) {
+	now := c.core.now(c.view)
+	if cred.Scheme != kms.SchemeSession {
+		if c.who, err = c.core.cfg.Authn.Authenticate(c.view, cred, now); err != nil {
+			return err
+		}
+	}
+	c.ticket, c.client = cred.Session, cred.Client
+	if c.ticket == "" && cred.Scheme != kms.SchemeSession {
+		return nil
+	}
+	return c.judge()
+}
+
+// judge judges the caller's session under the policy that is in force in its
+// view.
+func (c *Caller) judge() (err error) {
+	sessions := c.core.cfg.Sessions
+	if sessions == nil || c.ticket == "" {
+		return kms.Errorf(kms.Unauthenticated, "no valid session")
+	}
+	c.workload, err = sessions.Admit(c.ticket, c.client, c.view.Policy(), c.core.now(c.view))
+	return err
+}

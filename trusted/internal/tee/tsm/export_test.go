@@ -1,0 +1,4 @@
+package tsm
+
+// Collateral is collateral, for fuzzing.
+var Collateral = collateral

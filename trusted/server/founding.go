@@ -1,0 +1,214 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+	"github.com/holdfast-kms/holdfast/trusted/internal/replica"
+	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
+	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// A Founder is what owner and signers look at before they sign the bootstrap
+// that names it.
+type Founder struct {
+	Node kms.NodeID
+	Key  []byte // SubjectPublicKeyInfo that Node is the SHA-256 of
+	// Evidence is for the purpose "bootstrap", the key, the charter's digest in
+	// place of the domain, and no nonce: nobody has asked yet, and the key is new.
+	Evidence attest.Evidence
+	Claims   attest.Claims
+}
+
+// Prepare is the first step of founding: it makes the node's key, keeps it
+// sealed, and shows evidence for it. On a disk where that was done before it
+// shows new evidence for the same key. The error is Exists where the disk holds
+// a node.
+func Prepare(ctx context.Context, cfg Config) (*Founder, error) {
+	f, err := prepare(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Founder{Node: f.who.node, Key: f.who.public, Evidence: f.evidence, Claims: f.claims}, nil
+}
+
+// founding is what a domain starts from.
+type founding struct {
+	sealer   *sealer
+	charter  *govern.Charter
+	who      *identity
+	evidence attest.Evidence
+	claims   attest.Claims
+	docs     *govern.Founding
+}
+
+func prepare(ctx context.Context, cfg Config) (*founding, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	charter, err := govern.ParseCharter(cfg.Charter)
+	if err != nil {
+		return nil, err
+	}
+	if charter.RestartMode != govern.Sealed {
+		return nil, kms.Errorf(kms.Invalid, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", charter.RestartMode).
+			WithField("restart_mode").WithHint(`found the domain with restart mode "sealed"`)
+	}
+	if _, err := cfg.examineSelf(ctx, charter); err != nil {
+		return nil, err
+	}
+	f := &founding{charter: charter}
+	if f.sealer, err = newSealer(ctx, cfg.Platform, cfg.Disk); err != nil {
+		return nil, err
+	}
+	if err := mustBeEmpty(cfg.Disk); err != nil {
+		return nil, err
+	}
+	if f.who, err = f.sealer.founder(charter); err != nil {
+		return nil, err
+	}
+	f.evidence, f.claims, err = cfg.proveSelf(ctx, attest.ForBootstrap,
+		attest.Binding{Keys: [][]byte{f.who.public}, Domain: charter.Digest()})
+	return f, err
+}
+
+// Found is the second step: it makes a new domain by the documents that name
+// this node. It makes master secret 0, the certificate authority, and a log
+// whose first entry records them with the documents and the founder's evidence.
+// It leaves the node stopped. The errors are those of the documents, Denied
+// where they are not for this node or policy 1 does not admit it, and Exists
+// where the disk holds a node already.
+func Found(ctx context.Context, cfg Config, bootstrap, policy []byte) error {
+	f, err := prepare(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if f.docs, err = govern.Found(f.charter, bootstrap, policy); err != nil {
+		return err
+	}
+	if f.docs.Bootstrap.Founder != f.who.node {
+		return kms.Errorf(kms.Denied, "the bootstrap names another node as the founder").WithField("founder").
+			WithHint("have owner and signers sign the founder that this node prepared")
+	}
+	if err := f.docs.Policy.NodePolicy().Admit(f.claims, cfg.Clock.Now()); err != nil {
+		return kms.Errorf(kms.Denied, "policy 1 does not admit this node: %w", err).WithHint(attest.ReasonOf(err).Hint())
+	}
+	f.who.domain = f.docs.Domain
+	master := secret.Random(root.SecretSize)
+	cmd, err := f.command(cfg, master, bootstrap, policy)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.sealer.writeIdentity(f.who), f.sealer.writeRoot(f.who.domain, master)); err != nil {
+		return err
+	}
+	if err := f.writeLog(ctx, cfg, cmd); err != nil {
+		return err
+	}
+	return f.sealer.forgetFounder()
+}
+
+func mustBeEmpty(d Disk) error {
+	names, err := d.ListDir(stateDir)
+	if err != nil {
+		return kms.Errorf(kms.Unavailable, "listing the node's folder: %w", err)
+	}
+	for _, n := range names {
+		if n == identityFile || n == rootFile {
+			return kms.Errorf(kms.Exists, "the folder holds a node already").WithFile(n).
+				WithHint("start that node, or found the domain in another folder")
+		}
+	}
+	return storage.Vacant(d, stateDir)
+}
+
+// command is the first of the log.
+func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []byte) (*command.Found, error) {
+	r := root.New(root.NewSet(master), f.who.domain, root.HoldfastLabels)
+	checksum, err := r.Checksum(0, nil)
+	if err != nil {
+		return nil, err
+	}
+	names := cfg.Names
+	if len(names) == 0 {
+		names = loopbackNames
+	}
+	ca, err := newAuthority(r, f.charter.Name, names, cfg.Clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &command.Found{Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
+		FeatureLevel: state.FeatureLevel, Checksum: checksum, Simulated: f.claims.Simulated,
+		Evidence:  &command.Evidence{Tee: string(f.evidence.TEE), Quote: f.evidence.Quote, Collateral: f.evidence.Collateral},
+		Authority: &command.Authority{Certificate: ca.Certificate, Generation: ca.Generation, WrappedKey: ca.WrappedKey}}, nil
+}
+
+// writeLog makes the log and puts the founding in as its first command.
+func (f *founding) writeLog(ctx context.Context, cfg Config, found *command.Found) error {
+	sc, err := storageConfig(cfg, f.sealer, f.who)
+	if err != nil {
+		return err
+	}
+	store, err := storage.Create(sc)
+	if err != nil {
+		return err
+	}
+	rc := replicaConfig(cfg, f.who, store)
+	if err := replica.Bootstrap(rc); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	r, err := replica.Open(ctx, rc, nil)
+	if err != nil {
+		return err
+	}
+	id := kms.NewUUID([16]byte(f.who.domain[:16])) // the same if founding is retried
+	_, err = r.Propose(ctx, &command.Command{Id: id[:], Time: cfg.Clock.Now().UnixNano(),
+		Op: &command.Command_Found{Found: found}})
+	return errors.Join(err, r.Close())
+}
+
+// founderFile keeps the key of a node that is to found a domain, until it has.
+const founderFile = "founder"
+
+// founder is the key that was prepared, or a new one. One that was prepared for
+// another charter is not used.
+func (s *sealer) founder(charter *govern.Charter) (*identity, error) {
+	domain := kms.DomainID(charter.Digest()) // until there is one
+	if _, err := s.disk.ReadFile(stateDir, founderFile, 1); errors.Is(err, fs.ErrNotExist) {
+		who, err := newIdentity()
+		if err != nil {
+			return nil, err
+		}
+		who.domain = domain
+		return who, s.writeIdentityTo(founderFile, who)
+	}
+	who, err := s.readIdentityFrom(founderFile)
+	if err != nil {
+		return nil, err
+	}
+	if who.domain != domain {
+		return nil, kms.Errorf(kms.Exists, "the folder was prepared for another charter").WithFile(founderFile).
+			WithHint("give that charter, or begin in an empty folder")
+	}
+	return who, nil
+}
+
+// forgetFounder removes the prepared key, which is the node's identity now.
+func (s *sealer) forgetFounder() error {
+	if err := s.disk.Delete(stateDir, founderFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return kms.Errorf(kms.Unavailable, "removing a file that is no longer needed: %w", err).WithFile(founderFile)
+	}
+	return nil
+}
+
+func fingerprint(spki []byte) kms.NodeID { return sha256.Sum256(spki) }

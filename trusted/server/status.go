@@ -1,0 +1,73 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// Status is what the node tells anyone of itself.
+func (n *Node) Status() kms.Status {
+	s := kms.Status{
+		Domain: n.charter.Name, DomainID: n.who.domain, Node: n.who.node, Ready: true,
+		RestartMode: n.charter.RestartMode.String(), Time: "host", Generation: n.root.Current(),
+		Warnings: []string{
+			"mode sealed on one node: restoring all files of an older state together cannot be noticed",
+			"one node and no backup: losing this machine loses every key",
+		},
+	}
+	view, err := n.replica.View()
+	if err != nil {
+		// The cause may name files; it is in the node's log, not told to everyone.
+		s.Ready, s.Reason = false, "the node has stopped: see its log"
+		return s
+	}
+	now := n.core.Now(view)
+	s.DomainTime, s.Index, s.Feature = now.UTC(), view.Index(), view.Feature()
+	s.Apps, s.Keys = view.Apps(), view.Keys()
+	s.ReplayAge = n.authn.ReplayAge(now).Round(time.Second).String()
+	n.attestationStatus(&s, view, now)
+	policyStatus(&s, view, now)
+	return s
+}
+
+// attestationStatus says what the node's own evidence proves, and how old it is.
+func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time) {
+	claims, at, fault := n.standing.view()
+	s.Secure = !view.Simulated() && !claims.Simulated
+	s.Attestation = fmt.Sprintf("%s, evidence %s old", claims.TEE, now.Sub(at).Round(time.Second))
+	if claims.Status != "" {
+		s.Attestation += ", TCB " + string(claims.Status)
+	}
+	if claims.Simulated {
+		s.Attestation = "simulated " + s.Attestation
+		s.Warnings = append(s.Warnings, "simulated platform: development only, keys are not protected from this machine")
+	} else if view.Simulated() {
+		s.Warnings = append(s.Warnings, "this domain once admitted simulated evidence: take nothing in it for protected")
+	}
+	if fault != nil {
+		s.Warnings = append(s.Warnings, "the last examination of this node did not succeed: see its log")
+	}
+	if half := claims.ValidFrom.Add(claims.ValidUntil.Sub(claims.ValidFrom) / 2); now.After(half) {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the vendor's collateral ends %s: see to where it comes from",
+			claims.ValidUntil.UTC().Format(time.RFC3339)))
+	}
+	if err := n.standing.check(view.Policy(), now); err != nil {
+		s.Ready, s.Reason = false, err.Error()
+	}
+}
+
+func policyStatus(s *kms.Status, view *state.View, now time.Time) {
+	p := view.Policy()
+	digest := p.Digest()
+	s.PolicySerial, s.PolicyDigest, s.PolicyUntil = p.Serial, digest.String(), p.ValidUntil.UTC()
+	s.Enrolment = p.Enrolment.Mode.String()
+	if next := view.Rule().Next; next != nil {
+		s.Scheduled = append(s.Scheduled, fmt.Sprintf("policy %d at %s", next.Serial, next.Activates.UTC().Format(time.RFC3339)))
+	}
+	if now.After(p.ValidUntil) {
+		s.Warnings = append(s.Warnings, "the policy in force has expired: clients that verify it refuse this node")
+	}
+}
