@@ -243,6 +243,17 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestAttestedRequestIsBound: a request is tied to the connection that proved
+// itself, and not to one that somebody else has.
+func TestAttestedRequestIsBound(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	c := newClient(t, client.Config{URL: n.http.URL, Trust: n.trust(), AppID: kms.AppID(kms.NewUUID([16]byte{1})), APIKey: client.NewAPIKey("key"), Retries: -1})
+	c.CreateKey(t.Context(), kms.CreateKeyRequest{Spec: kms.AES256GCM}) // the answer is none, which is not what this is about
+	if h, _ := n.signature.Load().(string); !strings.Contains(h, "binding=tls-exporter") {
+		t.Errorf("the signature is %q", h)
+	}
+}
+
 // A shelf is a Memory that outlives clients.
 type shelf struct {
 	mu    sync.Mutex
@@ -317,6 +328,48 @@ func TestSecondDomainOnOneCharter(t *testing.T) {
 	trust.Domain = second.rulers.Founding.Domain
 	_, err = second.client(t, trust).Version(t.Context())
 	ok(t, err)
+}
+
+// TestAmended: who rules after two amendments signs the policy, and nobody can
+// leave one out.
+func TestAmended(t *testing.T) {
+	d := newDomain(t, nil)
+	current, err := d.standing.OpenPolicy(d.policies[0])
+	ok(t, err)
+	rulers, byOld := d.rulers.Signers[:2], d.rulers.Signers[:2]
+	for range 2 {
+		fresh, err := govern.NewPrivateKey(govern.Ed25519)
+		ok(t, err)
+		a := d.standing.DraftAmendment(current)
+		a.Signers, a.Threshold = []govern.PublicKey{fresh.Public()}, 1
+		envelope := d.rulers.Sign(govern.AmendmentType, a.Canonical(), append([]*govern.PrivateKey{fresh}, rulers...)...)
+		d.standing, err = d.standing.Amend(envelope)
+		ok(t, err)
+		d.amendments, rulers = append(d.amendments, string(envelope)), []*govern.PrivateKey{fresh}
+	}
+	next := *current
+	next.Domain, next.Previous, next.Serial = d.standing.Domain, current.Digest(), 2
+	d.policies = [][]byte{d.rulers.Sign(govern.PolicyType, next.Canonical(), rulers...)}
+	n := d.serve(t)
+	_, err = n.client(t, n.trust()).Version(t.Context())
+	ok(t, err)
+
+	first, second := d.amendments[0], d.amendments[1]
+	old := string(d.rulers.Sign(govern.PolicyType, next.Canonical(), byOld...))
+	for name, edit := range map[string]func(*holdfastv1.GetEvidenceResponse){
+		"without the last":      func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = []string{first} },
+		"without the first":     func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = []string{second} },
+		"in the other order":    func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = []string{second, first} },
+		"one of them twice":     func(m *holdfastv1.GetEvidenceResponse) { m.Amendments = []string{first, first, second} },
+		"a policy by the first": func(m *holdfastv1.GetEvidenceResponse) { m.Policy = old },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n.tell(lie{answer: edit})
+			if _, err := n.client(t, n.trust()).Version(t.Context()); !errors.Is(err, kms.Denied) {
+				t.Errorf("%v, want %v", err, kms.Denied)
+			}
+		})
+	}
 }
 
 func TestMemoryThatFailsRefuses(t *testing.T) {
@@ -599,38 +652,70 @@ func TestInquire(t *testing.T) {
 	}
 }
 
-// BenchmarkDial shows what a proof costs per connection that needs one, and that
-// it costs nothing where the key is known.
+// BenchmarkDial shows what a proof costs per connection that needs one, beside
+// a plain dial, and that it costs nothing where the key is known. The node's part,
+// which makes the quote, is in it.
 func BenchmarkDial(b *testing.B) {
 	n := newDomain(b, nil).serve(b)
 	pool := x509.NewCertPool()
 	pool.AddCert(n.ca.cert)
 	address := n.http.Listener.Addr().String()
-	b.Run("plain TLS", func(b *testing.B) {
-		for b.Loop() {
-			conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
-			if err != nil {
-				b.Fatal(err)
+	known := n.client(b, n.trust())
+	_, err := client.DialAttested(b.Context(), known, address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	dials := []struct {
+		name string
+		dial func() (io.Closer, error)
+	}{
+		{"plain TLS", func() (io.Closer, error) {
+			return tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
+		}},
+		{"attested", func() (io.Closer, error) { return client.DialAttested(b.Context(), n.client(b, n.trust()), address) }},
+		{"attested, key known", func() (io.Closer, error) { return client.DialAttested(b.Context(), known, address) }},
+	}
+	var plain float64
+	for _, d := range dials {
+		b.Run(d.name, func(b *testing.B) {
+			for b.Loop() {
+				conn, err := d.dial()
+				if err != nil {
+					b.Fatal(err)
+				}
+				conn.Close()
 			}
-			conn.Close()
-		}
-	})
-	b.Run("attested", func(b *testing.B) {
-		c := n.client(b, n.trust())
-		for b.Loop() {
-			if _, err := c.Attest(b.Context()); err != nil {
-				b.Fatal(err)
+			took := float64(b.Elapsed()) / float64(b.N)
+			if plain == 0 {
+				plain = took
 			}
-		}
-	})
-	b.Run("attested, key known", func(b *testing.B) {
-		c := n.client(b, n.trust())
-		for b.Loop() {
-			conn, err := client.DialAttested(b.Context(), c, address)
-			if err != nil {
-				b.Fatal(err)
+			b.ReportMetric(took/plain, "×plain")
+		})
+	}
+}
+
+// BenchmarkRequest shows that an attested connection costs a request nothing.
+func BenchmarkRequest(b *testing.B) {
+	n := newDomain(b, nil).serve(b)
+	attested := n.client(b, n.trust())
+	v, err := attested.Attest(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	plain, err := client.New(client.Config{URL: n.http.URL, CA: v.CA()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer plain.Close()
+	for name, c := range map[string]*client.Client{"plain": plain, "attested": attested} {
+		b.Run(name, func(b *testing.B) {
+			before := n.proofs.Load()
+			for b.Loop() {
+				if _, err := c.Version(b.Context()); err != nil {
+					b.Fatal(err)
+				}
 			}
-			conn.Close()
-		}
-	})
+			b.ReportMetric(float64(n.proofs.Load()-before), "proofs")
+		})
+	}
 }

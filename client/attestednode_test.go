@@ -22,6 +22,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
 	"github.com/holdfast-kms/holdfast/client"
@@ -40,6 +41,9 @@ type domain struct {
 	ca        *authority
 	bootstrap []byte
 	policies  [][]byte // envelopes; the last one is in force
+
+	amendments []string
+	standing   govern.Standing
 }
 
 // An authority is a CA, or the key under a certificate of one.
@@ -68,7 +72,7 @@ func foundDomain(t testing.TB, rulers *governtest.Rulers, platform *simtee.Platf
 	rand.Read(founder[:])
 	d := &domain{t: t, rulers: rulers, platform: platform, ca: newAuthority(t, nil)}
 	bootstrap, policy := rulers.Found(founder, p)
-	d.bootstrap, d.policies = bootstrap, [][]byte{policy}
+	d.bootstrap, d.policies, d.standing = bootstrap, [][]byte{policy}, rulers.Founding.Standing
 	return d
 }
 
@@ -114,6 +118,8 @@ type node struct {
 	hold   chan struct{} // calls wait for it; nil: none waits
 	proofs atomic.Int32  // asked for
 	calls  atomic.Int32  // of everything else
+
+	signature atomic.Value // header of the last call
 }
 
 // A lie is where a node's proof is not what it should be. Its zero value is the
@@ -130,8 +136,9 @@ func (d *domain) serve(t testing.TB) *node {
 	n := &node{domain: d, leaf: newAuthority(t, d.ca)}
 	mux := http.NewServeMux()
 	mux.Handle(holdfastv1connect.NewAttestationServiceHandler(n))
-	mux.HandleFunc("/ehsm", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/ehsm", func(w http.ResponseWriter, r *http.Request) {
 		n.calls.Add(1)
+		n.signature.Store(r.Header.Get(signature.HeaderName))
 		n.mu.Lock()
 		hold := n.hold
 		n.mu.Unlock()
@@ -202,7 +209,7 @@ func (n *node) GetChallenge(context.Context, *connect.Request[holdfastv1.GetChal
 
 func (n *node) proof(nonce []byte, l lie) (*holdfastv1.GetEvidenceResponse, error) {
 	envelope := n.policies[len(n.policies)-1]
-	policy, err := n.rulers.Founding.Standing.OpenPolicy(envelope)
+	policy, err := n.standing.OpenPolicy(envelope)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +230,7 @@ func (n *node) proof(nonce []byte, l lie) (*holdfastv1.GetEvidenceResponse, erro
 		Evidence: &holdfastv1.Evidence{Tee: string(ev.TEE), Quote: ev.Quote, Collateral: ev.Collateral},
 		DomainId: n.rulers.Founding.Domain.String(), NodeId: kms.NodeID{1}.String(),
 		Charter: string(n.rulers.Charter.Canonical()), Bootstrap: string(n.bootstrap), Policy: string(envelope), Authority: n.ca.cert.Raw,
+		Amendments: n.amendments,
 	}
 	if l.answer != nil {
 		l.answer(m)

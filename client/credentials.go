@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/kms"
 	holdfastv1 "github.com/holdfast-kms/holdfast/proto/holdfast/v1"
 	"github.com/holdfast-kms/holdfast/proto/holdfast/v1/holdfastv1connect"
@@ -89,13 +90,18 @@ func (c *Client) EnrolByTicket(ctx context.Context, code string) (Credential, er
 	return c.enrol(ctx, &holdfastv1.EnrolRequest{Ticket: code})
 }
 
-// EnrolAttested makes a new app for this program, whose evidence, of purpose
-// "enrolment", answers a challenge of the domain's and is bound to the key of
-// the client certificate that the connection is made with. Errors: Denied,
-// Expired, Exists for a challenge that was used.
-func (c *Client) EnrolAttested(ctx context.Context, challenge []byte, ev kms.Evidence) (Credential, error) {
-	return c.enrol(ctx, &holdfastv1.EnrolRequest{Attested: &holdfastv1.AttestedEnrolment{Challenge: challenge,
-		Evidence: &holdfastv1.Evidence{Tee: ev.TEE, Quote: ev.Quote, Collateral: ev.Collateral}}})
+// EnrolAttested makes a new app for the program that the client's Workload is:
+// it proves itself for this one purpose, to a domain whose policy names it.
+// Errors: Denied, Unavailable.
+func (c *Client) EnrolAttested(ctx context.Context) (Credential, error) {
+	if c.session == nil {
+		return Credential{}, misuse(actEnrol, kms.Invalid, "give a Workload in the configuration", "the client is no attested program")
+	}
+	challenge, ev, err := c.prove(ctx, actEnrol, attest.ForEnrolment)
+	if err != nil {
+		return Credential{}, err
+	}
+	return c.enrol(ctx, &holdfastv1.EnrolRequest{Attested: &holdfastv1.AttestedEnrolment{Challenge: challenge, Evidence: ev}})
 }
 
 func (c *Client) enrol(ctx context.Context, req *holdfastv1.EnrolRequest) (Credential, error) {

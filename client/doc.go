@@ -17,6 +17,10 @@
 //	if errors.Is(err, kms.NotFound) { … }
 //
 // What an API key is worth: who holds it can use every key of its app. The
-// APIKey type therefore does not print, log or marshal. Trust in the server
-// rests on Config.CA; it does not yet rest on attestation.
+// APIKey type therefore does not print, log or marshal.
+//
+// With Config.Trust each connection is attested before a request is sent on it:
+// the node proves that its key lives in a program that the domain's policy names,
+// and all that is needed to judge that is the domain's charter. Without it, trust
+// in the server rests on Config.CA: on every program that ever held that CA's key.
 package client

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"math/big"
 	"net/http"
@@ -138,25 +137,13 @@ func (s *attendance) lasts(now time.Time) bool {
 
 // openSession proves what the program is.
 func (c *Client) openSession(ctx context.Context) (*kms.Session, error) {
-	transport := nativeHTTP{c, true}
-	asked, err := callNative(ctx, c, actChallenge,
-		holdfastv1connect.NewAttestationServiceClient(transport, c.native(), nativeOptions()...).GetChallenge, &holdfastv1.GetChallengeRequest{})
+	challenge, ev, err := c.prove(ctx, actOpenSession, attest.ForWorkload)
 	if err != nil {
 		return nil, err
 	}
-	var domain [32]byte
-	if raw, err := hex.DecodeString(asked.GetDomainId()); err != nil || copy(domain[:], raw) != len(domain) || len(raw) != len(domain) {
-		return nil, garbled(actChallenge, 0, errors.New("a domain id of another form"))
-	}
-	ev, err := c.session.workload.Evidence(ctx, attest.ReportData(attest.ForWorkload,
-		attest.Binding{Keys: [][]byte{c.session.spki}, Domain: domain, Nonce: asked.GetChallenge()}))
-	if err != nil {
-		return nil, &Error{Action: actOpenSession.name, Message: "the TEE gave no evidence", Kind: kms.Unavailable, Hint: kms.HintOf(err), Err: err}
-	}
 	opened, err := callNative(ctx, c, actOpenSession,
-		holdfastv1connect.NewSessionServiceClient(transport, c.native(), nativeOptions()...).OpenSession, &holdfastv1.OpenSessionRequest{
-			Challenge: asked.GetChallenge(),
-			Evidence:  &holdfastv1.Evidence{Tee: string(ev.TEE), Quote: ev.Quote, Collateral: ev.Collateral}})
+		holdfastv1connect.NewSessionServiceClient(nativeHTTP{c, true}, c.native(), nativeOptions()...).OpenSession,
+		&holdfastv1.OpenSessionRequest{Challenge: challenge, Evidence: ev})
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +151,25 @@ func (c *Client) openSession(ctx context.Context) (*kms.Session, error) {
 		return nil, garbled(actOpenSession, 0, errors.New("a session without ticket or end"))
 	}
 	return &kms.Session{Ticket: opened.GetTicket(), Expires: opened.GetExpires().AsTime()}, nil
+}
+
+// prove answers a challenge of the domain's with evidence of the program.
+func (c *Client) prove(ctx context.Context, a action, purpose attest.Purpose) (challenge []byte, ev *holdfastv1.Evidence, err error) {
+	asked, err := callNative(ctx, c, actChallenge,
+		holdfastv1connect.NewAttestationServiceClient(nativeHTTP{c, true}, c.native(), nativeOptions()...).GetChallenge, &holdfastv1.GetChallengeRequest{})
+	if err != nil {
+		return nil, nil, err
+	}
+	var domain [32]byte
+	if !unhex(domain[:], asked.GetDomainId()) {
+		return nil, nil, garbled(actChallenge, 0, errors.New("a domain id of another form"))
+	}
+	shown, err := c.session.workload.Evidence(ctx, attest.ReportData(purpose,
+		attest.Binding{Keys: [][]byte{c.session.spki}, Domain: domain, Nonce: asked.GetChallenge()}))
+	if err != nil {
+		return nil, nil, &Error{Action: a.name, Message: "the TEE gave no evidence", Kind: kms.Unavailable, Hint: kms.HintOf(err), Err: err}
+	}
+	return asked.GetChallenge(), &holdfastv1.Evidence{Tee: string(shown.TEE), Quote: shown.Quote, Collateral: shown.Collateral}, nil
 }
 
 // show puts the session's ticket into a request's header.

@@ -56,7 +56,7 @@ func openPayload[T any, P interface {
 	}
 	if !bytes.Equal(d.Canonical(), e.Payload) {
 		return nil, kms.Errorf(kms.Invalid, "%s: not in canonical form", want).WithField("payload").
-			WithHint("sign the canonical form of the document, as `holdfast policy sign` does")
+			WithHint("sign the canonical form of the document, which the holdfast command prints")
 	}
 	return d, nil
 }

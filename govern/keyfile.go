@@ -25,7 +25,7 @@ const (
 	// kdfRounds is what OWASP asks of PBKDF2 with HMAC-SHA-256.
 	kdfRounds = 600_000
 	// maxRounds bounds how long a hostile file keeps its reader busy.
-	maxRounds  = 10_000_000
+	maxRounds  = 5_000_000
 	kdfSaltLen = 16
 	// maxKeyFile is far above what a P-256 key takes.
 	maxKeyFile = 16 << 10

@@ -106,10 +106,19 @@ func request(path, contentType, body string, by *fake) *http.Request {
 }
 
 func sign(r *http.Request, body string, id kms.CredentialID) {
+	r.Header.Set(signature.HeaderName, signed(r, body, id, apiKey))
+}
+
+// signed is the header of a request's signature, tied to no connection.
+func signed(r *http.Request, body string, id kms.CredentialID, key string) string {
 	h := signature.Header{Credential: id, TimeMillis: time.Now().UnixMilli(), Binding: signature.BindNone}
 	rand.Read(h.Nonce[:])
-	signature.Sign([]byte(apiKey), &h, &signature.Request{Method: r.Method, Host: r.Host, Target: r.RequestURI, BodyHash: sha256.Sum256([]byte(body))})
-	r.Header.Set(signature.HeaderName, h.String())
+	host := r.Host
+	if host == "" {
+		host = r.URL.Host
+	}
+	signature.Sign([]byte(key), &h, &signature.Request{Method: r.Method, Host: host, Target: r.URL.RequestURI(), BodyHash: sha256.Sum256([]byte(body))})
+	return h.String()
 }
 
 func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {

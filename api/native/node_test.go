@@ -194,7 +194,7 @@ func (s signer) Do(r *http.Request) (*http.Response, error) {
 	}
 	r = r.Clone(r.Context())
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	r.Header.Set(signature.HeaderName, s.app.SignV2(r.Method, r.URL.Host, r.URL.RequestURI(), body))
+	r.Header.Set(signature.HeaderName, signed(r, string(body), kms.CredentialID(s.app.ID), s.app.APIKey))
 	return s.http.Do(r)
 }
 
@@ -248,7 +248,11 @@ func TestReplay(t *testing.T) {
 	_, app := n.enrol()
 	const path = "/holdfast.v1.CredentialService/CreateCredential"
 	body := []byte(`{"permissions":["use"]}`)
-	header := app.SignV2(http.MethodPost, n.endpoint.Addr, path, body)
+	first, err := http.NewRequest(http.MethodPost, n.endpoint.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := signed(first, string(body), kms.CredentialID(app.ID), app.APIKey)
 	for i, want := range []int{200, 401, 401} {
 		r, err := http.NewRequest(http.MethodPost, n.endpoint.URL+path, bytes.NewReader(body))
 		if err != nil {

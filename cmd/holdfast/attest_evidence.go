@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -17,11 +16,6 @@ import (
 	"github.com/holdfast-kms/holdfast/attest/snp"
 	"github.com/holdfast-kms/holdfast/attest/tdx"
 )
-
-// fetchEvidence asks the node at address for evidence made now.
-func fetchEvidence(_ context.Context, _ string) (attest.Evidence, error) {
-	return attest.Evidence{}, problemf("name a file", "nodes do not hand out evidence yet")
-}
 
 // recognizeEvidence finds out what b is: evidence in JSON, a quote or report, or
 // one in base64 or hexadecimal. What is none of these counts as a quote, for the

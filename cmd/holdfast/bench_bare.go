@@ -176,14 +176,13 @@ func spreadOf(all []time.Duration) spread {
 	return spread{median, all[skip], all[n-1-skip]}
 }
 
-// over is a time of each round beyond another; false if one is not known.
+// over is a time of each round beyond another; false if it is known of none.
 func (m *measured) over(what, beyond func(round) time.Duration) (spread, bool) {
 	var all []time.Duration
 	for _, r := range m.rounds {
-		if what(r) == 0 || beyond(r) == 0 {
-			return spread{}, false
+		if what(r) > 0 && beyond(r) > 0 {
+			all = append(all, what(r)-beyond(r))
 		}
-		all = append(all, what(r)-beyond(r))
 	}
 	return spreadOf(all), len(all) > 0
 }

@@ -15,9 +15,13 @@ import (
 type cli struct {
 	JSON bool `name:"json" help:"Print the result as one JSON document, and an error too."`
 
-	Dev     devCmd     `cmd:"" help:"Start a whole domain on this machine, to try things out."`
-	Enroll  enrollCmd  `cmd:"" help:"Make a new app and keep its credential in a file."`
-	Key     keyCmd     `cmd:"" help:"Create, list and look after keys."`
+	Dev    devCmd    `cmd:"" help:"Start a whole domain on this machine, to try things out."`
+	Enroll enrollCmd `cmd:"" help:"Make a new app and keep its credential in a file."`
+	Key    keyCmd    `cmd:"" help:"Create, list and look after keys."`
+
+	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke the app's credentials."`
+	Ticket     ticketCmd     `cmd:"" help:"Issue tickets that let others enroll."`
+
 	Encrypt encryptCmd `cmd:"" help:"Encrypt up to 6144 bytes under a key."`
 	Decrypt decryptCmd `cmd:"" help:"Open what encrypt or datakey made."`
 	Seal    sealCmd    `cmd:"" help:"Encrypt a file or a pipe of any length."`

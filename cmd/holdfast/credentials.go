@@ -21,6 +21,8 @@ type credentialsFile struct {
 	AppID  string `json:"appid"`
 	APIKey string `json:"apikey"`
 
+	Credential string `json:"credential,omitempty"` // which of the app's APIKey is of; empty: the first
+
 	// Charter is the domain's, or the path of a file with it. Where it is given the
 	// node has to prove itself, and CA is not used.
 	Charter        json.RawMessage `json:"charter,omitempty"`
@@ -74,6 +76,11 @@ func (doc credentialsFile) config(path string) (client.Config, error) {
 	}
 	if cfg.Trust != nil {
 		cfg.CA = nil
+	}
+	if doc.Credential != "" {
+		if cfg.CredentialID, err = kms.ParseCredentialID(doc.Credential); err != nil {
+			return cfg, problemf("it looks like 11111111-2222-4333-8444-555555555555", "the credential's id in %s is not one", path)
+		}
 	}
 	return withCredential(cfg, doc.AppID, doc.APIKey, path)
 }
@@ -185,6 +192,9 @@ func credentialsText(cfg client.Config, cred client.Credential) ([]byte, error) 
 		if t.Domain != (kms.DomainID{}) {
 			doc.Domain = t.Domain.String()
 		}
+	}
+	if cfg.CredentialID != (kms.CredentialID{}) {
+		doc.Credential = cfg.CredentialID.String()
 	}
 	b, err := json.MarshalIndent(doc, "", "  ")
 	return append(b, '\n'), err

@@ -14,7 +14,9 @@ type enrollCmd struct {
 	URL string `name:"url" required:"" placeholder:"https://HOST:PORT" help:"The node to enroll at."`
 	CA  string `name:"ca" placeholder:"FILE" help:"Certificates in PEM to trust. Without it, those that this machine trusts."`
 	trustFlags
-	Out string `placeholder:"FILE" help:"The file to make, for you alone. Without it, where the other commands look."`
+	Ticket   string `xor:"way" placeholder:"CODE" help:"An operator's ticket, @FILE with one, or - for standard input: where enrolment is not open to everybody."`
+	Attested bool   `xor:"way" help:"Prove what this program is, for a domain whose policy names it. It must run in a TEE."`
+	Out      string `placeholder:"FILE" help:"The file to make, for you alone. Without it, where the other commands look."`
 }
 
 // Run enrolls. The APIKey goes into the file and nowhere else.
@@ -27,7 +29,11 @@ func (c *enrollCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	app, err := enroll(s.ctx, cfg, path)
+	in, err := c.way(s, &cfg)
+	if err != nil {
+		return err
+	}
+	app, err := enroll(s.ctx, cfg, path, in)
 	if err != nil {
 		return err
 	}
@@ -61,8 +67,27 @@ func (c *enrollCmd) config(s *session, path string) (client.Config, error) {
 	return cfg, c.trustFlags.add(s, path, &cfg)
 }
 
+// A way is one of those to enroll.
+type way = func(*client.Client, context.Context) (client.Credential, error)
+
+func (c *enrollCmd) way(s *session, cfg *client.Config) (way, error) {
+	switch {
+	case c.Attested && s.workload == nil:
+		return nil, problemf("enroll from a program in a TEE with the SDK (EnrolAttested), or with an operator's ticket", "this program cannot prove what it is: it has no TEE to ask")
+	case c.Attested:
+		cfg.Workload = s.workload
+		return (*client.Client).EnrolAttested, nil
+	case c.Ticket == "":
+		return (*client.Client).Enroll, nil
+	}
+	code, err := s.readTicket(c.Ticket)
+	return func(cl *client.Client, ctx context.Context) (client.Credential, error) {
+		return cl.EnrolByTicket(ctx, code)
+	}, err
+}
+
 // enroll makes an app whose credential ends up at path, or none.
-func enroll(ctx context.Context, cfg client.Config, path string) (kms.AppID, error) {
+func enroll(ctx context.Context, cfg client.Config, path string, in way) (kms.AppID, error) {
 	cl, err := client.New(cfg)
 	if err != nil {
 		return kms.AppID{}, err
@@ -72,7 +97,7 @@ func enroll(ctx context.Context, cfg client.Config, path string) (kms.AppID, err
 	if err != nil {
 		return kms.AppID{}, err
 	}
-	cred, err := cl.Enroll(ctx)
+	cred, err := in(cl, ctx)
 	if err != nil {
 		file.discard()
 		return kms.AppID{}, err

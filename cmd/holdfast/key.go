@@ -59,6 +59,8 @@ type keyCmd struct {
 	Enable  keyEnableCmd  `cmd:"" help:"Let a disabled key be used again."`
 	Disable keyDisableCmd `cmd:"" help:"Stop every use of a key."`
 	Delete  keyDeleteCmd  `cmd:"" help:"Destroy a key, or all keys of the app, for good."`
+
+	Condition keyConditionCmd `cmd:"" help:"Which attested programs may use a key."`
 }
 
 // purpose is the flags of what a new key may be used for.

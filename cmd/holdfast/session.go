@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+
+	"github.com/holdfast-kms/holdfast/client"
 )
 
 // A session is what a command sees of the machine that it runs on.
@@ -16,7 +18,10 @@ type session struct {
 	stdout io.Writer
 	stderr io.Writer
 	getenv func(string) string
-	json   bool // one JSON document on stdout, nothing else
+	// workload is this program as a TEE knows it; nil: it runs in none that it can ask.
+	workload *client.Workload
+
+	json bool // one JSON document on stdout, nothing else
 }
 
 // show prints a result: doc with --json, else what people writes, in which

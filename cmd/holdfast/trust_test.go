@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/govern/governtest"
@@ -92,7 +93,7 @@ func curl(t *testing.T, url, ca string) {
 }
 
 func TestTrustRefuses(t *testing.T) {
-	term, node, url := newAttestedTerminal(t)
+	term, _, url := newAttestedTerminal(t)
 	other := governtest.New(t)
 	term.write("other.json", other.Charter.Canonical(), 0o644)
 	term.write("nobody.json", []byte(`{}`), 0o644)
@@ -107,7 +108,7 @@ func TestTrustRefuses(t *testing.T) {
 		"another domain":       {[]string{"--domain", strings.Repeat("0a", 32)}, "another domain"},
 		"half a domain":        {[]string{"--domain", "0a"}, "not the id of a domain"},
 		"a later policy":       {[]string{"--min-serial", "2"}, "policy 1, and you asked for 2"},
-		"another program":      {[]string{"--policy", term.path("nobody.json")}, "no identities"},
+		"another program":      {[]string{"--policy", term.path("nobody.json")}, "no identity for sgx"},
 		"no folder":            {[]string{"--out", term.path("none/ca.pem")}, "writing the CA"},
 		"standard output":      {[]string{"--out", "-", "--json"}, "both want standard output"},
 	}
@@ -129,7 +130,6 @@ func TestTrustRefuses(t *testing.T) {
 			}
 		})
 	}
-	_ = node
 }
 
 // TestManInTheMiddle relays genuine evidence and ends TLS himself.
@@ -163,7 +163,7 @@ func TestManInTheMiddle(t *testing.T) {
 // passes on what it reads.
 type middle struct {
 	url     string
-	relayed atomic.Int32
+	relayed atomic.Int32 // bytes that the node answered
 }
 
 func newMiddle(t *testing.T, node string) *middle {
@@ -206,14 +206,19 @@ func (m *middle) relay(in net.Conn, node string) {
 	defer out.Close()
 	back := make(chan struct{})
 	go func() {
-		n, _ := io.Copy(in, out)
-		m.relayed.Add(int32(n))
+		io.Copy(io.MultiWriter(in, m), out)
 		in.Close()
 		close(back)
 	}()
 	io.Copy(out, in)
 	out.Close()
 	<-back
+}
+
+// Write counts what the node answers.
+func (m *middle) Write(b []byte) (int, error) {
+	m.relayed.Add(int32(len(b)))
+	return len(b), nil
 }
 
 // TestCharterInCredentials: once enrolled under a charter, every command attests,
@@ -282,7 +287,7 @@ func TestSeen(t *testing.T) {
 	}
 	want := []client.Mark{
 		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: 1, Policy: govern.Digest{3}},
-		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: govern.MaxSerial, Policy: govern.Digest{4}},
+		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: govern.MaxSerial, Policy: govern.Digest{0xab}},
 	}
 	for _, m := range append(want, want...) {
 		if err := k.Remember(m); err != nil {
@@ -313,5 +318,19 @@ func TestSeen(t *testing.T) {
 	}
 	if _, err := blocked.Recall(govern.Digest{1}); err == nil {
 		t.Error("a folder that is a file was read")
+	}
+}
+
+func TestFetchEvidence(t *testing.T) {
+	_, _, url := newAttestedTerminal(t)
+	ev, err := fetchEvidence(t.Context(), url)
+	if err != nil || ev.TEE != attest.SGX {
+		t.Fatalf("%s, %v", ev.TEE, err)
+	}
+	if claims, err := teeVerifiers.Prove(ev, time.Now()); err != nil || !claims.Simulated {
+		t.Errorf("%+v, %v", claims, err)
+	}
+	if _, err := fetchEvidence(t.Context(), "https://127.0.0.1:1"); kms.KindOf(err) != kms.Unavailable {
+		t.Errorf("nobody there: %v", err)
 	}
 }

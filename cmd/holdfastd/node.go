@@ -42,7 +42,7 @@ const (
 
 // prepare is the first step of founding.
 func (n *node) prepare(ctx context.Context) error {
-	return n.with(ctx, disk.Create, func(cfg server.Config) error {
+	return n.with(ctx, disk.Create, func(cfg server.Config, _ *disk.Disk) error {
 		f, err := server.Prepare(ctx, cfg)
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func (n *node) found(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.with(ctx, disk.Open, func(cfg server.Config) error {
+	return n.with(ctx, disk.Open, func(cfg server.Config, _ *disk.Disk) error {
 		if err := server.Found(ctx, cfg, bootstrap, policy); err != nil {
 			return err
 		}
@@ -99,13 +99,13 @@ func (n *node) found(ctx context.Context) error {
 
 // serve serves until ctx ends.
 func (n *node) serve(ctx context.Context) error {
-	return n.with(ctx, disk.Open, func(cfg server.Config) (err error) {
+	return n.with(ctx, disk.Open, func(cfg server.Config, d *disk.Disk) (err error) {
 		opened, err := server.Open(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, opened.Close()) }()
-		if err := cfg.Disk.(*disk.Disk).PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
+		if err := d.PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
 			n.log.Warn("files set aside were not removed", "cause", err)
 		}
 		l, err := listen.TCP(n.set.listen, listen.Config{Log: n.log})
@@ -121,7 +121,7 @@ func (n *node) serve(ctx context.Context) error {
 }
 
 // with does something with everything that a node touches the machine through.
-func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, error), do func(server.Config) error) (err error) {
+func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, error), do func(server.Config, *disk.Disk) error) (err error) {
 	charter, err := readFile(n.set.charter, govern.MaxDocument, charterHint)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, erro
 	}()
 	return do(server.Config{Platform: n.platform, Development: n.development, Disk: d, Clock: wallclock.Clock{},
 		Charter: charter, Collateral: vendor.Collateral, Names: n.set.names,
-		Mount: program().Handler, ConnContext: signature.ConnContext, Logger: n.log})
+		Mount: program().Handler, ConnContext: signature.ConnContext, Logger: n.log}, d)
 }
 
 // collateral is where the vendor's word on this machine comes from.

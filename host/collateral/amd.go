@@ -165,7 +165,7 @@ func (s *amdSubject) platform(ctx context.Context, c *Client) (*platform, error)
 func (s *amdSubject) platformOf(ctx context.Context, c *Client, product string) (*platform, error) {
 	v := amdVendor{cfg: &c.cfg, product: product, signer: s.signer}
 	p := &platform{}
-	chain := []*x509.Certificate(nil)
+	var chain []*x509.Certificate
 	if s.leaf() != nil && len(s.given) == 3 {
 		chain = s.given[1:]
 	} else {
@@ -185,25 +185,21 @@ func (s *amdSubject) platformOf(ctx context.Context, c *Client, product string) 
 		}
 		p.entries = append(p.entries, e)
 	}
-	p.assemble = func(a []*answer) ([]byte, error) { return s.assemble(a), nil }
+	p.assemble = func(a []*answer) ([]byte, error) { return s.assemble(chain, a), nil }
 	return p, nil
 }
 
-// assemble makes the document of what platformOf lists: the chain unless it was
-// given, the list, and the VCEK unless it was given.
-func (s *amdSubject) assemble(a []*answer) []byte {
-	leaf := s.leaf()
-	var chain []*x509.Certificate
-	if leaf != nil && len(s.given) == 3 {
-		chain = s.given[1:]
-	} else {
-		chain, a = a[0].certificates, a[1:]
+// assemble makes the document of the chain that the rest was checked against,
+// and what follows it in platformOf: the list, and the VCEK unless it was given.
+func (s *amdSubject) assemble(chain []*x509.Certificate, a []*answer) []byte {
+	if len(a) > 0 && a[0].list == nil {
+		a = a[1:] // the chain, as it was fetched last
 	}
-	list := a[0].list
+	leaf := s.leaf()
 	if leaf == nil {
 		leaf = a[1].certificates[0]
 	}
-	return snp.Bundle([][]byte{leaf.Raw, chain[0].Raw, chain[1].Raw}, list)
+	return snp.Bundle([][]byte{leaf.Raw, chain[0].Raw, chain[1].Raw}, a[0].list)
 }
 
 // An amdVendor says what there is to fetch about a line of products.
@@ -263,8 +259,8 @@ func fingerprint(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// readChain takes any chain that hangs together, unless AMD's own is kept: the
-// verifier says whose it is.
+// readChain takes a chain under AMD's root. What is signed under it is kept for
+// years, so that another one would do harm for as long.
 func (v amdVendor) readChain(s said) (*answer, error) {
 	chain, err := certificatesIn(s.body, 2)
 	if err != nil {
@@ -273,12 +269,12 @@ func (v amdVendor) readChain(s said) (*answer, error) {
 	if err := signedBy(chain); err != nil {
 		return nil, err
 	}
+	if want, ok := snp.RootFingerprint(v.product); (!ok || sha256.Sum256(chain[1].Raw) != want) && !v.cfg.DevelopmentRoots {
+		return nil, fmt.Errorf("%q is not AMD's root for %s", chain[1].Subject.CommonName, v.product)
+	}
 	a := &answer{said: s, certificates: chain}
 	for _, c := range chain {
 		a.narrow(c.NotBefore, c.NotAfter)
-	}
-	if want, ok := snp.RootFingerprint(v.product); ok && sha256.Sum256(chain[1].Raw) == want {
-		a.evaluation = 1
 	}
 	return a, nil
 }

@@ -179,7 +179,7 @@ func TestBundle(t *testing.T) {
 	}
 	v.requests()
 	now := noon
-	cfg := collateral.Config{Bundle: bundle, Now: func() time.Time { return now }, Transport: inProcess{v}}
+	cfg := collateral.Config{Bundle: bundle, Now: func() time.Time { return now }, Transport: inProcess{v}, DevelopmentRoots: true}
 	c := newClient(t, cfg)
 	for _, ev := range all {
 		accepted(t, c, ev, now)

@@ -45,7 +45,7 @@ func TestVerifiersAccept(t *testing.T) {
 		for _, tee := range tees {
 			t.Run(service.name+"/"+string(tee), func(t *testing.T) {
 				v.set(func(v *vendor) { v.pcs = service.pcs })
-				service.cfg.Now = atNoon
+				service.cfg.Now, service.cfg.DevelopmentRoots = atNoon, true
 				c := newClient(t, service.cfg)
 				claims := accepted(t, c, m.evidence(tee), noon)
 				if tee != attest.SNP && claims.EvaluationNumber != simtee.EvaluationNumber {
@@ -97,76 +97,6 @@ func fmspcOf(t *testing.T, m *machine) string {
 	}
 	_, rest, _ := strings.Cut(string(said.TCBInfo), `"fmspc":"`)
 	return rest[:12]
-}
-
-// faults are what befalls services.
-var faults = []struct {
-	name  string
-	fault func(w http.ResponseWriter, r *http.Request) bool
-	tries int // in a row
-	hint  string
-}{
-	{"down", func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, 4, "can be reached"},
-	{"silent", func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, 3, "too long"},
-	{"429", status(429, "Retry-After", "1"), 4, "overloaded"},
-	{"429 for long", status(429, "Retry-After", "300"), 1, "overloaded"},
-	{"500", status(500), 4, "overloaded"},
-	{"503 until a date", status(503, "Retry-After", noon.Add(2*time.Second).Format(http.TimeFormat)), 4, "overloaded"},
-	{"403", status(403), 1, "credentials"},
-	{"400", status(400), 1, "PCCS"},
-	{"redirect", status(302, "Location", "https://elsewhere.test/"), 1, "redirects are not followed"},
-	{"redirect to a file", status(308, "Location", "file:///etc/passwd"), 1, "redirects are not followed"},
-	{"garbage", body("<html>please log in</html>"), 4, "proxy"},
-	{"empty", body(""), 4, "proxy"},
-	{"other JSON", body(`{"error":"try again"}`), 4, "proxy"},
-	{"huge", body(strings.Repeat("0", 1200000)), 4, "proxy"},
-	{"truncated", truncated, 4, "proxy"},
-}
-
-func status(code int, header ...string) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, _ *http.Request) bool {
-		if header != nil {
-			w.Header().Set(header[0], header[1])
-		}
-		w.WriteHeader(code)
-		return true
-	}
-}
-
-func body(text string) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Set("SGX-TCB-Info-Issuer-Chain", "-----BEGIN%20CERTIFICATE-----")
-		w.Write([]byte(text))
-		return true
-	}
-}
-
-// truncated is the right answer without its last bytes.
-func truncated(w http.ResponseWriter, r *http.Request) bool {
-	inner := httptest.NewRecorder()
-	r.Context().Value(vendorKey{}).(*vendor).plain(inner, r)
-	for k, v := range inner.Header() {
-		w.Header()[k] = v
-	}
-	w.Write(inner.Body.Bytes()[:inner.Body.Len()-10])
-	return true
-}
-
-type vendorKey struct{}
-
-// plain answers whatever the fault.
-func (v *vendor) plain(w http.ResponseWriter, r *http.Request) {
-	v.mu.Lock()
-	platform, at := v.platform, v.now()
-	v.mu.Unlock()
-	v.answer(w, r, platform, false, at)
-}
-
-// only lets a fault befall requests whose address has the text.
-func only(text string, v *vendor, fault func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		return strings.Contains(r.URL.RequestURI(), text) && fault(w, r.WithContext(context.WithValue(r.Context(), vendorKey{}, v)))
-	}
 }
 
 func TestFaults(t *testing.T) {
@@ -331,6 +261,20 @@ func TestCallerLeaves(t *testing.T) {
 	})
 }
 
+// TestForeignKDS: certificates of chips are kept for years.
+func TestForeignKDS(t *testing.T) {
+	m := newMachine(t)
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, m.with(simtee.Misfortune{}), clock())
+		cfg := v.config()
+		cfg.DevelopmentRoots = false
+		_, err := newClient(t, cfg).Collateral(t.Context(), m.evidence(attest.SNP))
+		if !errors.Is(err, kms.Unavailable) || !strings.Contains(err.Error(), "not AMD's root") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestForeignRoot(t *testing.T) {
 	m, other := newMachine(t), newMachine(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -481,6 +425,10 @@ func BenchmarkCollateral(b *testing.B) {
 				b.Fatal(err)
 			}
 			ev.Collateral = nil
+			if _, err := c.Collateral(b.Context(), ev); err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					if _, err := c.Collateral(context.Background(), ev); err != nil {

@@ -57,6 +57,11 @@ type Config struct {
 	// Transport makes the requests, for tests. Nil: one made of ProxyURL and Roots.
 	Transport http.RoundTripper
 
+	// DevelopmentRoots takes a KDS whose root is not AMD's, for simulated chips.
+	// Zero: only AMD's. What is Intel's needs no such setting: it has to be under
+	// the root that the quote's own chain ends in.
+	DevelopmentRoots bool
+
 	// CacheDir is a folder for what was fetched; it is made if it is not there.
 	// Several processes may share it. Empty: in memory only.
 	CacheDir string

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-sev-guest/verify/trust"
+
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/intel"
 	"github.com/holdfast-kms/holdfast/attest/sgx"
@@ -113,5 +115,38 @@ func TestGenuineCollateral(t *testing.T) {
 	}
 	if !slices.ContainsFunc(c.Status(), func(s collateral.Status) bool { return s.Until.Equal(until) }) {
 		t.Errorf("nothing ends at %s", until)
+	}
+}
+
+// TestGenuineChip plays a KDS that has a genuine chip's certificate, and no
+// revocation list, for there is none among the samples.
+func TestGenuineChip(t *testing.T) {
+	report, vcek := genuine(t, "snp/test-report.bin"), genuine(t, "snp/test-vcek.der")
+	at := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	v := &vendor{t: t, now: func() time.Time { return at }}
+	v.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/vcek/v1/Milan/cert_chain":
+			w.Write(trust.AskArkMilanVcekBytes)
+		case strings.HasSuffix(r.URL.Path, "/crl"):
+			http.NotFound(w, r)
+		default:
+			w.Write(vcek)
+		}
+		return true
+	}
+	cfg := v.config()
+	cfg.DevelopmentRoots = false
+	c := newClient(t, cfg)
+	_, err := c.Collateral(t.Context(), attest.Evidence{Quote: report})
+	if !errors.Is(err, kms.NotFound) || !strings.Contains(err.Error(), "revocation list of AMD's root for Milan VCEKs") {
+		t.Errorf("error %v", err)
+	}
+	states := map[collateral.State]int{}
+	for _, s := range c.Status() {
+		states[s.State]++
+	}
+	if states[collateral.Fresh] != 2 || states[collateral.Missing] != 1 {
+		t.Errorf("status %+v", c.Status())
 	}
 }

@@ -2,8 +2,10 @@ package collateral_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -186,6 +188,10 @@ func TestOlderNeverReplaces(t *testing.T) {
 		older func(*vendor)
 	}{
 		{"dates and list numbers", simtee.Misfortune{}, func(v *vendor) { v.back = 3 * day }},
+		{"list numbers alone", simtee.Misfortune{}, func(v *vendor) {
+			forge := &simtee.Forge{List: func(_ simtee.Role, list *x509.RevocationList) { list.Number = big.NewInt(1) }}
+			v.platform, _ = simtee.Config{Root: m.root, Forge: forge}.Open(m.dir)
+		}},
 		{"evaluation number", simtee.Misfortune{Recovery: simtee.Announced}, func(v *vendor) { v.platform = m.with(simtee.Misfortune{}) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package collateral_test
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"log/slog"
@@ -203,9 +202,9 @@ func clock() func() time.Time {
 	return func() time.Time { return noon.Add(time.Since(start)) }
 }
 
-// offline is the configuration for a vendor in this process.
+// config is the configuration for a vendor in this process.
 func (v *vendor) config() collateral.Config {
-	return collateral.Config{IntelURL: "https://pccs.test", AMDURL: "https://kds.test", Transport: inProcess{v}, Now: v.now}
+	return collateral.Config{IntelURL: "https://pccs.test", AMDURL: "https://kds.test", Transport: inProcess{v}, Now: v.now, DevelopmentRoots: true}
 }
 
 func newClient(t *testing.T, cfg collateral.Config) *collateral.Client {
@@ -265,8 +264,7 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// count is how many lines there are at the level that have the text, since the
-// last call of forget.
+// count is how many lines there are at the level that have the text.
 func (j *journal) count(level slog.Level, text string) (n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -276,19 +274,4 @@ func (j *journal) count(level slog.Level, text string) (n int) {
 		}
 	}
 	return n
-}
-
-func (j *journal) forget() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.lines = nil
-}
-
-func certificate(t *testing.T, der []byte) *x509.Certificate {
-	t.Helper()
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

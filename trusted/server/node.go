@@ -109,7 +109,7 @@ func (n *Node) startWork() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopWork = cancel
 	n.work.Go(func() {
-		n.cfg.Clock.Every(ctx, selfCheckInterval, func() { n.standing.renew(ctx) })
+		n.cfg.Clock.Every(ctx, selfCheckInterval, func() { n.Examine(ctx) })
 	})
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, tickInterval, func() {
@@ -118,6 +118,20 @@ func (n *Node) startWork() {
 			}
 		})
 	})
+}
+
+// Examine has this node attested again, and fetches what vendors have published
+// about the machines of those whom it knows as attested. It happens by itself
+// every hour; an operator who has heard of a new advisory need not wait.
+func (n *Node) Examine(ctx context.Context) {
+	n.standing.renew(ctx)
+	view, err := n.replica.View()
+	if err == nil {
+		err = n.sessions.Refresh(ctx, view.Policy(), n.core.Now(view))
+	}
+	if err != nil {
+		n.cfg.Logger.Warn("refreshing collateral", "cause", err)
+	}
 }
 
 func (n *Node) openReplica(ctx context.Context, s *sealer) error {
@@ -163,9 +177,10 @@ func (n *Node) assemble(start time.Time) error {
 		return err
 	}
 	n.core = core.New(core.Config{Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
-		Serving: func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
-		Admits:  n.standing.judgeUnder,
-		MaxApps: n.cfg.MaxApps})
+		Serving:  func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
+		Admits:   n.standing.judgeUnder,
+		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
+		MaxApps:  n.cfg.MaxApps})
 	n.issuer, err = newIssuer(n.root, &view.Founding().Authority, n.cfg.Clock)
 	return err
 }

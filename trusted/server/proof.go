@@ -22,18 +22,12 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 	if len(nonce) != NonceSize {
 		return nil, kms.Errorf(kms.Invalid, "a nonce has %d bytes", NonceSize).WithField("nonce")
 	}
-	select {
-	case n.quoting <- struct{}{}:
-		defer func() { <-n.quoting }()
-	case <-ctx.Done():
-		return nil, kms.Errorf(kms.Unavailable, "too many ask for evidence at once")
-	}
 	view, err := n.replica.View()
 	if err != nil {
 		return nil, err
 	}
 	rule, f := view.Rule(), view.Founding()
-	ev, err := n.cfg.evidence(ctx, attest.ReportData(attest.ForService, attest.Binding{
+	ev, err := n.quote(ctx, attest.ReportData(attest.ForService, attest.Binding{
 		Keys: n.issuer.publicKeys(), Domain: n.who.domain,
 		PolicySerial: rule.Policy.Serial, PolicyDigest: rule.Policy.Digest(), Nonce: nonce}))
 	if err != nil {
@@ -44,6 +38,17 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 		Domain:   n.who.domain, Node: n.who.node, Charter: f.Charter, Bootstrap: f.Bootstrap,
 		Policy: rule.Envelope, Authority: n.issuer.ca.Raw,
 	}, nil
+}
+
+// quote has the platform sign report data for somebody else, when its turn has come.
+func (n *Node) quote(ctx context.Context, reportData [64]byte) (attest.Evidence, error) {
+	select {
+	case n.quoting <- struct{}{}:
+		defer func() { <-n.quoting }()
+	case <-ctx.Done():
+		return attest.Evidence{}, kms.Errorf(kms.Unavailable, "too many ask for evidence at once")
+	}
+	return n.cfg.evidence(ctx, reportData)
 }
 
 // Challenge is a nonce of the domain's for somebody else's evidence, good until

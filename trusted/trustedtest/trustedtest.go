@@ -166,8 +166,9 @@ func (n *Node) config(d server.Disk) (server.Config, error) {
 	if n.Wrap != nil {
 		d = n.Wrap(d)
 	}
+	guest := platform.Guest(attest.SGX, n.Clock.Now)
 	cfg := server.Config{
-		Platform: platform.Guest(attest.SGX, n.Clock.Now), Disk: d, Clock: n.Clock, Charter: n.domain.Charter,
+		Platform: guest, Collateral: guest.Collateral, Disk: d, Clock: n.Clock, Charter: n.domain.Charter,
 		Logger:      slog.New(slog.NewTextHandler(n.domain.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		SegmentSize: 64 << 10, Development: true,
 		Mount: func(*server.Node) http.Handler { return http.NotFoundHandler() },

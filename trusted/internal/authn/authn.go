@@ -152,6 +152,21 @@ func (a *Authenticator) ReplayAge(now time.Time) time.Duration {
 	return a.seen.Age(now)
 }
 
+// MAC is the MAC of a text under a credential's API key, in eHSM's scheme. It
+// must never be one that could be a request's. The error is that of a record
+// that does not open.
+func (a *Authenticator) MAC(cred *state.Credential, text []byte) ([]byte, error) {
+	apiKey, err := a.root.Unwrap(CredentialSlot(cred), cred.Wrapped)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMACs(apiKey, kms.SchemeEHSMv1)
+	if err != nil {
+		return nil, err
+	}
+	return m.mac(text), nil
+}
+
 // CredentialSlot is where a credential's secret is wrapped: moved to another
 // app or given other permissions, it does not open.
 func CredentialSlot(c *state.Credential) root.Slot {
@@ -163,6 +178,7 @@ func CredentialSlot(c *state.Credential) root.Slot {
 // macs computes MACs under one API key. The hashes hold the key; they live in
 // a pool behind a func, where nothing prints them.
 type macs struct {
+	mac    func(message []byte) []byte
 	verify func(message, mac []byte) bool
 }
 
@@ -172,13 +188,17 @@ func newMACs(apiKey secret.Bytes, scheme kms.Scheme) (*macs, error) {
 	err := apiKey.Use(func(b []byte) error {
 		key := schemeKey(b, scheme) // hmac.New needs the bytes for as long as the pool lives
 		pool := sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
-		m.verify = func(message, mac []byte) bool {
+		sum := func(dst, message []byte) []byte {
 			h := pool.Get().(hash.Hash)
 			defer pool.Put(h)
 			h.Reset()
 			h.Write(message)
-			var sum [sha256.Size]byte
-			return hmac.Equal(h.Sum(sum[:0]), mac)
+			return h.Sum(dst)
+		}
+		m.mac = func(message []byte) []byte { return sum(nil, message) }
+		m.verify = func(message, mac []byte) bool {
+			var space [sha256.Size]byte
+			return hmac.Equal(sum(space[:0], message), mac)
 		}
 		return nil
 	})

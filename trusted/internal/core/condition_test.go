@@ -152,7 +152,7 @@ func TestCutOff(t *testing.T) {
 	next(func(p *govern.Policy) {
 		p.Attestation.SGX.Statuses = []attest.TCBStatus{attest.UpToDate, attest.OutOfDate}
 	})
-	w.mustAlone(ticket) // what was denied is judged again too
+	w.mustAlone(ticket)           // what was denied is judged again too
 	next(func(p *govern.Policy) { // the node is of this kind of platform: it may stop, and the policy says so
 		p.Halt, p.Attestation.SGX.DenyAdvisories = true, []string{simtee.Advisory}
 	})
@@ -312,4 +312,3 @@ func TestConditionSurvivesRestart(t *testing.T) {
 		t.Error(err)
 	}
 }
-

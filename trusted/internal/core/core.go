@@ -34,6 +34,8 @@ type Config struct {
 	Root    *root.Root
 	Keyring *keyring.Keyring
 	Authn   *authn.Authenticator
+	// Evidence is how quotes are made and judged.
+	Evidence Evidence
 	// Sessions knows attested workloads; nil: none are taken.
 	Sessions *session.Judge
 	Now      func() time.Time // the host's clock

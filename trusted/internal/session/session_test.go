@@ -316,3 +316,42 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("a byte more: %v", err)
 	}
 }
+
+// TestRequestsAllocateNothing: what a session adds to a request is comparisons.
+func TestRequestsAllocateNothing(t *testing.T) {
+	s, w := newSite(t), newWorkload(t, attest.SGX, "program")
+	ticket, client := w.open(s, start), w.client()
+	if n := testing.AllocsPerRun(100, func() { _, _ = s.Admit(ticket, client, s.policy, start) }); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+// TestFits: a key's condition is asked once for each state of the key, and again
+// under another policy; a refusal is not remembered.
+func TestFits(t *testing.T) {
+	s, w := newSite(t), newWorkload(t, attest.SGX, "program")
+	ticket := w.open(s, start)
+	asked := 0
+	ask := func(revision uint64, answer error) error {
+		t.Helper()
+		v, err := s.Admit(ticket, w.client(), s.policy, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Fits(kms.KeyID{1}, revision, kms.UseSign, func() error { asked++; return answer })
+	}
+	for i, step := range []struct {
+		revision uint64
+		answer   error
+		want     int // how often it was asked by then
+		policy   uint64
+	}{{1, kms.Denied, 1, 1}, {1, nil, 2, 1}, {1, kms.Denied, 2, 1}, {2, nil, 3, 1}, {2, nil, 4, 2}} {
+		if step.policy != s.policy.Serial {
+			s.policy = simulatedPolicy(step.policy)
+		}
+		err := ask(step.revision, step.answer)
+		if asked != step.want || (err != nil) != (i == 0) {
+			t.Errorf("step %d: asked %d times, %v", i, asked, err)
+		}
+	}
+}

@@ -93,8 +93,9 @@ func (m *Machine) judged(p *command.Principal) (Result, bool) {
 	return Result{}, true
 }
 
-// conditioned reports whether one of an app's keys has a condition.
-func (m *Machine) conditioned(keys []*Key) bool {
+// conditioned reports whether one of these keys has a condition: it is then
+// neither imported nor deleted, for no condition names that.
+func conditioned(keys ...*Key) bool {
 	for _, k := range keys {
 		if len(k.Condition) > 0 {
 			return true

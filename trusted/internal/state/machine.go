@@ -157,6 +157,8 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.importKey(c.GetPrincipal(), op.ImportKey)
 	case *command.Command_SetCondition:
 		return m.setCondition(c.GetPrincipal(), op.SetCondition)
+	case *command.Command_PutQuotePolicy:
+		return m.putQuotePolicy(c.GetPrincipal(), op.PutQuotePolicy)
 	case *command.Command_SetPolicy:
 		return m.setPolicy(op.SetPolicy)
 	case *command.Command_Tick:
@@ -261,6 +263,9 @@ func (m *Machine) importKey(by *command.Principal, p *command.ImportKey) Result 
 	if !ok {
 		return r
 	}
+	if conditioned(old) {
+		return refuse(kms.Denied, "the key's condition does not allow this")
+	}
 	v := p.GetVersion()
 	if old.State != kms.PendingImport || len(old.Versions) != 0 || v.GetNumber() == 0 || len(v.GetWrapped()) == 0 {
 		return refuse(kms.Exists, "the key has its material already")
@@ -277,6 +282,9 @@ func (m *Machine) deleteKey(by *command.Principal, p *command.DeleteKey) Result 
 	if !ok {
 		return r
 	}
+	if conditioned(k) {
+		return refuse(kms.Denied, "the key's condition does not allow this")
+	}
 	m.dropKey(k)
 	return Result{Key: k}
 }
@@ -288,7 +296,7 @@ func (m *Machine) deleteAppKeys(by *command.Principal) Result {
 	}
 	var all []*Key
 	m.next.KeysOf(app, kms.KeyID{}, func(k *Key) bool { all = append(all, k); return true })
-	if m.conditioned(all) {
+	if conditioned(all...) {
 		return refuse(kms.Denied, "a key's condition does not allow this")
 	}
 	for _, k := range all {

@@ -54,6 +54,9 @@ func (s *Snapshot) Write(w io.Writer) error {
 	v.keys.Scan(func(k *Key) bool {
 		return out.put(&command.Record{Kind: &command.Record_Key{Key: k.Proto()}})
 	})
+	v.quotePolicies.Scan(func(_ string, q *quotePolicy) bool {
+		return out.put(&command.Record{Kind: &command.Record_QuotePolicy{QuotePolicy: q.proto()}})
+	})
 	s.writeRequests(out)
 	out.put(&command.Record{Kind: &command.Record_End{End: &command.End{Records: out.n}}})
 	if out.err != nil {
@@ -202,6 +205,12 @@ func (m *Machine) load(rec *command.Record) error {
 		}
 		m.next.keys.Load(k) // in order, so Load appends
 		m.next.byApp.Set(k)
+	case *command.Record_QuotePolicy:
+		q, err := quotePolicyFrom(r.QuotePolicy)
+		if err != nil {
+			return err
+		}
+		m.addQuotePolicy(q)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:

@@ -21,6 +21,9 @@ type View struct {
 	// simulated: evidence that proves nothing was admitted, now or ever.
 	simulated bool
 
+	quotePolicies      btree.Map[string, *quotePolicy] // by id
+	quotePoliciesByApp btree.Map[string, struct{}]     // by app and id
+
 	apps        btree.Map[string, *App] // by id
 	credentials btree.Map[string, *Credential]
 	admissions  btree.Map[string, *Admission]
@@ -95,6 +98,8 @@ func (v *View) copy() *View {
 	c := *v
 	c.apps = *v.apps.Copy()
 	c.credentials = *v.credentials.Copy()
+	c.quotePolicies = *v.quotePolicies.Copy()
+	c.quotePoliciesByApp = *v.quotePoliciesByApp.Copy()
 	c.admissions = *v.admissions.Copy()
 	c.keys = v.keys.Copy()
 	c.byApp = v.byApp.Copy()

@@ -83,6 +83,9 @@ func TestDetect(t *testing.T) {
 			if !errors.Is(err, kms.Unavailable) || p != nil || !strings.Contains(err.Error(), tt.want) || kms.HintOf(err) == "" {
 				t.Errorf("%v, hint %q", err, kms.HintOf(err))
 			}
+			if none := strings.Contains(err.Error(), "found no trusted"); none != (tt.gramine == nil && tt.tsm == "") {
+				t.Errorf("it says that there is none: %t: %v", none, err)
+			}
 		})
 	}
 }

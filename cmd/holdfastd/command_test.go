@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"flag"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func sum(b []byte) [32]byte { return sha256.Sum256(b) }
+
+func TestMisuse(t *testing.T) {
+	needed := []string{"--dir", "d", "--charter", "c"}
+	with := func(command string, more ...string) []string {
+		return append(append([]string{command}, needed...), more...)
+	}
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "no command"},
+		{[]string{"dev"}, `no command \"dev\"`},
+		{[]string{"--dir", "d"}, "no command"},
+		{[]string{"serve"}, "needs --dir and --charter"},
+		{[]string{"serve", "--dir", "d"}, "needs --dir and --charter"},
+		{with("serve", "more"), "is no flag"},
+		{with("serve", "--unknown"), "unknown"},
+		{with("serve", "--development"), "development"},
+		{with("serve", "--platform", "simulated"), "platform"},
+		{with("serve", "--device-root", "/tmp"), "device-root"},
+		{with("serve", "--name", "n"), "name"},
+		{with("serve", "--sev_guest_device_path", "/tmp/x"), "sev_guest_device_path"}, // a library's, on the flag package's own set
+		{with("serve", "--pcs", "u", "--collateral-bundle", "b"), "in place of"},
+		{with("found"), "needs --out"},
+		{with("found", "--bootstrap", "b"), "belong together"},
+		{with("found", "--policy", "b"), "belong together"},
+		{with("found", "--bootstrap", "b", "--policy", "p", "--out", "o"), "first step"},
+		{with("found", "--listen", ":1"), "listen"},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			var stdout, log bytes.Buffer
+			status := run(t.Context(), tt.args, &stdout, node{log: slog.New(slog.NewJSONHandler(&log, nil))})
+			if status != exitUsage || stdout.Len() > 0 || !strings.Contains(log.String(), tt.says) || !strings.Contains(log.String(), "--help") {
+				t.Errorf("status %d, want 2 and %q:\n%s%s", status, tt.says, &stdout, &log)
+			}
+			if !json.Valid(log.Bytes()) {
+				t.Errorf("not one JSON object: %s", &log)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}, {"serve", "--help"}, {"found", "-h"}} {
+		var stdout, log bytes.Buffer
+		status := run(t.Context(), args, &stdout, node{log: slog.New(slog.NewJSONHandler(&log, nil))})
+		if status != exitOK || log.Len() > 0 || !strings.Contains(stdout.String(), "holdfastd serve") {
+			t.Errorf("%q: status %d\n%s%s", args, status, &stdout, &log)
+		}
+	}
+}
+
+// TestFlags has each flag in the open: what a manifest or an image has to fix.
+func TestFlags(t *testing.T) {
+	for command, want := range map[string]string{
+		"found": "bootstrap charter collateral-bundle collateral-cache dir name out pcs policy",
+		"serve": "charter collateral-bundle collateral-cache dir listen pcs",
+	} {
+		var got []string
+		new(settings).flags(command).VisitAll(func(f *flag.Flag) { got = append(got, f.Name) })
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s takes %q, want %q", command, got, want)
+		}
+	}
+}
