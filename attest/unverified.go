@@ -26,7 +26,13 @@ func (u Unverified) Explain() string {
 	var b strings.Builder
 	b.WriteString("NOT VERIFIED: what the evidence says of itself\n\n")
 	facts := []fact{{"evidence", fmt.Sprintf("%s version %d", u.TEE, u.Version)}}
-	facts = append(facts, identityFacts(u.Measurement)...)
+	measurement := u.Measurement
+	if m, ok := measurement.(*SNPClaims); ok && m.Product == "" {
+		unnamed := *m
+		unnamed.Product = "unnamed product"
+		measurement = &unnamed
+	}
+	facts = append(facts, identityFacts(measurement)...)
 	facts = append(facts, fact{"report data", u.ReportData.String()}, fact{"platform", u.Platform.String()})
 	if u.Debug {
 		facts = append(facts, fact{"DEBUG", "the host can read and change this program's memory"})

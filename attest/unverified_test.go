@@ -69,7 +69,7 @@ func TestUnverifiedSNP(t *testing.T) {
 			}
 			sameAsProven(t, u, c)
 			if text := u.Explain(); !strings.HasPrefix(text, "NOT VERIFIED") || strings.Contains(text, "DEBUG") != c.Debug ||
-				!strings.Contains(text, c.SNP.Measurement.String()) || !strings.HasSuffix(text, "\n") {
+				!strings.Contains(text, c.SNP.Measurement.String()) || !strings.Contains(text, "unnamed product, guest") || !strings.HasSuffix(text, "\n") {
 				t.Errorf("%s", text)
 			}
 		})

@@ -85,7 +85,7 @@ func (c *Condition) Narrows(old *Condition) bool {
 		return old == nil
 	}
 	for _, rule := range c.Rules {
-		for _, op := range allUsages {
+		for _, op := range kms.AllUsages() {
 			if rule.Operations.Has(op) && !old.coversAll(op, rule.Programs) {
 				return false
 			}

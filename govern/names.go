@@ -2,12 +2,9 @@ package govern
 
 import "github.com/holdfast-kms/holdfast/kms"
 
-// allUsages is every usage in the order in which documents name them.
-var allUsages = [...]kms.Usage{kms.UseEncrypt, kms.UseDecrypt, kms.UseSign, kms.UseVerify, kms.UseWrap, kms.UseUnwrap, kms.UseMAC, kms.UseDerive, kms.UseAgree}
-
 func usageNames(set kms.Usages) []string {
 	names := []string{}
-	for _, u := range allUsages {
+	for _, u := range kms.AllUsages() {
 		if set.Has(u) {
 			names = append(names, u.String())
 		}
@@ -17,7 +14,7 @@ func usageNames(set kms.Usages) []string {
 
 // usageOf is the usage of that name, zero for what is none.
 func usageOf(name string) kms.Usages {
-	for _, u := range allUsages {
+	for _, u := range kms.AllUsages() {
 		if u.String() == name {
 			return kms.Usages(u)
 		}

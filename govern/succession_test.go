@@ -41,7 +41,7 @@ func TestFoundRefused(t *testing.T) {
 	}{
 		{"no charter", nil, whole, policy, kms.Invalid, "", "charter: none"},
 		{"charter that is not valid", new(govern.Charter), whole, policy, kms.Invalid, "version", "charter"},
-		{"other charter", &stranger, whole, policy, kms.Denied, "charter_digest", "another charter"},
+		{"other charter", &stranger, whole, policy, kms.Denied, "charter_digest", "bootstrap: for another charter"},
 		{"nobody signed", r.charter, boot(), policy, kms.Denied, "signatures", "0 of the signers, and it takes 2"},
 		{"owner alone", r.charter, boot(r.owner), policy, kms.Denied, "signatures", "0 of the signers, and it takes 2"},
 		{"one signature short", r.charter, boot(r.owner, a), policy, kms.Denied, "signatures", "1 of the signers, and it takes 2"},
@@ -146,6 +146,10 @@ func TestNextPolicy(t *testing.T) {
 	checkError(t, err, kms.Invalid, "", "not opened")
 	_, err = s.NextPolicy(r.after(r.founding.Policy), r.signed(third))
 	checkError(t, err, kms.Invalid, "", "not opened")
+	unset := s
+	unset.Threshold = 0
+	_, err = unset.OpenPolicy(signed(t, govern.PolicyType, third))
+	checkError(t, err, kms.Denied, "signatures", "0 of the signers, and it takes 0")
 	_, err = govern.Standing{}.OpenPolicy(r.signed(third))
 	checkError(t, err, kms.Denied, "charter_digest", "")
 }

@@ -71,21 +71,32 @@ func (c *benchCmd) Run(s *session) error {
 		return err
 	}
 	defer b.client.Close()
-	var all []measured
-	for _, op := range c.ops() {
-		specs, _ := c.specsFor(op)
-		for _, spec := range specs {
-			m, err := b.measure(op, spec)
-			if err != nil {
-				return fmt.Errorf("%s with %s: %w", op, spec, err)
-			}
-			all = append(all, m)
-		}
+	all, err := b.measureAll()
+	if len(all) == 0 {
+		return err
 	}
 	if err := s.show(b.document(all), func(w io.Writer) { b.print(w, all) }); err != nil {
 		return err
 	}
+	if err != nil {
+		return err
+	}
 	return failures(all)
+}
+
+// measureAll returns what was measured until something failed.
+func (b *bench) measureAll() (all []measured, err error) {
+	for _, op := range b.ops() {
+		specs, _ := b.specsFor(op)
+		for _, spec := range specs {
+			m, err := b.measure(op, spec)
+			if err != nil {
+				return all, fmt.Errorf("%s with %s: %w", op, spec, err)
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
 }
 
 func (c *benchCmd) check() error {
@@ -126,6 +137,9 @@ func (c *benchCmd) prepare(s *session) (*bench, error) {
 	b := &bench{benchCmd: c, session: s}
 	var err error
 	if b.config, err = c.asApp(s); err != nil {
+		return nil, err
+	}
+	if b.config, err = attestOnce(s, b.config); err != nil {
 		return nil, err
 	}
 	if c.Signature == "v1" {

@@ -177,7 +177,46 @@ func printTrust(w io.Writer, v *client.Verified, path string) {
 	row("policy", "serial %d, valid until %s", v.Policy.Serial, timeText(v.Policy.ValidUntil))
 	row("ask again by", "%s", timeText(v.Until))
 	row("CA", "%s", path)
-	fmt.Fprintf(w, "\n%s\n", caOnly)
+	fmt.Fprintf(w, "\n%s\n", folded(caOnly, 100))
+}
+
+// folded breaks a text into lines of at most width characters.
+func folded(text string, width int) string {
+	var b strings.Builder
+	used := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case used == 0:
+		case used+1+len(word) > width:
+			b.WriteByte('\n')
+			used = 0
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += len(word)
+	}
+	return b.String()
+}
+
+// attestOnce is cfg for what dials by itself, with the CA of a node that was
+// attested just now in place of a Trust.
+func attestOnce(s *session, cfg client.Config) (client.Config, error) {
+	if cfg.Trust == nil {
+		return cfg, nil
+	}
+	cl, err := client.New(cfg)
+	if err != nil {
+		return cfg, err
+	}
+	defer cl.Close()
+	v, err := cl.Attest(s.ctx)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Trust, cfg.CA = nil, v.CA()
+	return cfg, nil
 }
 
 // trustFlags let commands that talk to a node attest it.

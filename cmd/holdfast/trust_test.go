@@ -230,6 +230,7 @@ func TestCharterInCredentials(t *testing.T) {
 		t.Errorf("wrote %+v", c)
 	}
 	term.ok("", "status")
+	term.ok("", "bench", "--op", "mac", "--duration", "100ms", "--warmup", "10ms", "--conns", "1")
 	term.env["HOLDFAST_CA"] = term.write("ca.pem", node.Server().CA(), 0o644)
 	m := newMiddle(t, strings.TrimPrefix(url, "https://"))
 	if said := term.fails(exitFailed, "", "status", "--url", m.url); !strings.Contains(said, "not trusted") {

@@ -1,10 +1,12 @@
 package collateral_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -281,9 +283,29 @@ func TestForeignRoot(t *testing.T) {
 		v := newVendor(t, other.with(simtee.Misfortune{}), clock())
 		c := newClient(t, v.config())
 		for _, tee := range []attest.TEE{attest.SGX, attest.TDX} {
-			if _, err := c.Collateral(t.Context(), m.evidence(tee)); !errors.Is(err, kms.Unavailable) && !errors.Is(err, kms.NotFound) {
+			if _, err := c.Collateral(t.Context(), m.evidence(tee)); !errors.Is(err, kms.Unavailable) || !strings.Contains(err.Error(), "another root than the platform's") {
 				t.Errorf("%s: %v", tee, err)
 			}
+		}
+	})
+}
+
+// TestAlteredStatement: a verdict with a number that nothing would ever be newer
+// than.
+func TestAlteredStatement(t *testing.T) {
+	m := newMachine(t)
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, m.with(simtee.Misfortune{}), clock())
+		v.fail(only("/tcb", v, func(w http.ResponseWriter, r *http.Request) bool {
+			inner := httptest.NewRecorder()
+			v.plain(inner, r)
+			maps.Copy(w.Header(), inner.Header())
+			w.Write(bytes.Replace(inner.Body.Bytes(), []byte(`"tcbEvaluationDataNumber":20`), []byte(`"tcbEvaluationDataNumber":99`), 1))
+			return true
+		}))
+		c, ev := newClient(t, v.config()), m.evidence(attest.TDX)
+		if _, err := c.Collateral(t.Context(), ev); !errors.Is(err, kms.Unavailable) || !strings.Contains(err.Error(), "not signed by its issuer") {
+			t.Errorf("error %v", err)
 		}
 	})
 }

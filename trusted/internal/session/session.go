@@ -101,10 +101,6 @@ type Opening struct {
 // what the policy asks of all evidence. The errors are Unauthenticated, Stale
 // (the challenge), Denied and Unavailable (no collateral).
 func (j *Judge) Open(ctx context.Context, o Opening, p *govern.Policy, now time.Time) (string, time.Time, error) {
-	if len(o.ClientKey) == 0 {
-		return "", time.Time{}, kms.Errorf(kms.Unauthenticated, "the connection has no client certificate").
-			WithHint("connect with a certificate whose key the evidence is bound to")
-	}
 	_, f, err := j.prove(ctx, attest.ForWorkload, o, p, now)
 	if err != nil {
 		return "", time.Time{}, err
@@ -134,6 +130,10 @@ func (j *Judge) Prove(ctx context.Context, purpose attest.Purpose, o Opening, p 
 }
 
 func (j *Judge) prove(ctx context.Context, purpose attest.Purpose, o Opening, p *govern.Policy, now time.Time) (id [16]byte, f finding, err error) {
+	if len(o.ClientKey) == 0 { // evidence that is bound to no key is anybody's
+		return id, f, kms.Errorf(kms.Unauthenticated, "the connection has no client certificate").
+			WithHint("connect with a certificate whose key the evidence is bound to")
+	}
 	if id, err = j.Check(o.Challenge, now); err != nil {
 		return id, f, err
 	}

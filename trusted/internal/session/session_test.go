@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
 	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
@@ -315,6 +317,30 @@ func TestChallenge(t *testing.T) {
 	if _, err := s.Check(append(c, 0), start); !errors.Is(err, kms.Unauthenticated) {
 		t.Errorf("a byte more: %v", err)
 	}
+}
+
+// TestConcurrentRequests is for the race detector: requests, openings, policies
+// and news at once.
+func TestConcurrentRequests(t *testing.T) {
+	s, w := newSite(t), newWorkload(t, attest.SGX, "program")
+	ticket, client := w.open(s, start), w.client()
+	news := [][]byte{w.collateral(start), w.collateral(start.Add(24 * time.Hour))}
+	policies := []*govern.Policy{simulatedPolicy(1), simulatedPolicy(2)}
+	var work sync.WaitGroup
+	for i := range 4 {
+		work.Go(func() {
+			for n := range 50 {
+				p := policies[(n+i)%2]
+				if n%10 == 0 {
+					_ = s.Learn(attest.SGX, news[(n/10)%2], p, start.Add(24*time.Hour))
+				}
+				if _, err := s.Admit(ticket, client, p, start.Add(time.Minute)); err != nil && !errors.Is(err, kms.Denied) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
 }
 
 // TestRequestsAllocateNothing: what a session adds to a request is comparisons.

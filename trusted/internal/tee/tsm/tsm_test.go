@@ -145,6 +145,9 @@ func TestBadEvidence(t *testing.T) {
 		{"no report", func(k *kernel) { k.fail["outblob"] = syscall.EIO }, "outblob"},
 		{"busy", func(k *kernel) { k.fail["inblob<"] = syscall.EBUSY }, "inblob"},
 		{"the provider changed", func(k *kernel) { k.provider = "arm_cca_guest" }, "the provider changed"},
+		{"the provider is the other one now", func(k *kernel) {
+			k.provider = map[string]string{"tdx_guest\n": "sev_guest\n", "sev_guest\n": "tdx_guest\n"}[k.provider]
+		}, "the provider changed"},
 		{"the provider went", func(k *kernel) { k.fail["provider"] = syscall.ENXIO }, "provider"},
 		{"no entry", func(k *kernel) { k.noEntry = fs.ErrPermission }, "permission"},
 	} {
