@@ -57,15 +57,14 @@ func (v Verifiers) Verdict(ev Evidence, p *Policy, at time.Time) Verdict {
 // holds is the check that a Verifier makes.
 const holds = "signatures, certificates and collateral that hold"
 
-// judgeWithout is what is demanded where nobody said what is wanted. That a
-// revocation list is missing must refuse here too: whoever hands over the
-// evidence of a revoked platform also hands over, or leaves out, the lists. AMD
-// is the exception, for it lists its own keys alone and never a chip's.
+// judgeWithout is what is demanded where nobody said what is wanted. Whether
+// revocation was checked is then a fact that the verdict states; who decides by
+// a verdict has a policy, and a policy demands it.
 func judgeWithout(c Claims) []Check {
 	var strict Terms
 	checks := []Check{{"genuine hardware", strict.checkHardware(c)}}
-	if c.TEE != SNP {
-		checks = append(checks, Check{"revocation lists", strict.checkRevocation(c)})
+	if c.Status == TCBRevoked { // no policy can accept it, so neither can its absence
+		checks = append(checks, Check{"firmware of an accepted status", strict.checkStatus(c)})
 	}
 	return checks
 }
@@ -155,6 +154,9 @@ func explainFacts(b *strings.Builder, v Verdict) {
 	}
 	if v.Debug {
 		fact("DEBUG", "the host can read and change this program's memory")
+	}
+	if !v.RevocationChecked {
+		fact("REVOCATION", "not checked: the lists were not given, or the vendor has none for this platform")
 	}
 	fact("verifies", "from %s until %s", stamp(v.ValidFrom), stamp(v.ValidUntil))
 }

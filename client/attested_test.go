@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -95,7 +97,8 @@ func TestUnattested(t *testing.T) {
 		}, want: attest.IdentityNotAdmitted},
 		"simulated, and the policy wants hardware": {policy: func(p *govern.Policy) { p.Attestation = govern.Requirements{} },
 			want: attest.NotHardware},
-		"simulated, and the client wants hardware": {trust: func(t *client.Trust) { t.AllowSimulated = false }, want: attest.NotHardware},
+		"simulated, and the client wants hardware": {trust: func(t *client.Trust) { t.AllowSimulated = false }, want: attest.NotHardware,
+			words: "policy takes simulated nodes"},
 		"a policy past its time": {policy: func(p *govern.Policy) { p.ValidUntil = time.Now().Add(-time.Minute).UTC().Truncate(time.Second) },
 			want: kms.Expired},
 		"a policy before its time": {policy: func(p *govern.Policy) { p.Activates = time.Now().Add(time.Hour).UTC().Truncate(time.Second) },
@@ -145,6 +148,22 @@ func TestUnattested(t *testing.T) {
 				t.Error("the request was sent all the same")
 			}
 		})
+	}
+}
+
+// TestUnattestedAuthority: an authority that another one signed has the key that the evidence names; what else
+// stands in it is not from who holds that key.
+func TestUnattestedAuthority(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	forger := newAuthority(t, nil)
+	tmpl := *n.ca.cert
+	tmpl.NotAfter = tmpl.NotAfter.AddDate(10, 0, 0)
+	der, err := x509.CreateCertificate(rand.Reader, &tmpl, forger.cert, &n.ca.key.PublicKey, forger.key)
+	ok(t, err)
+	n.tell(lie{answer: func(m *holdfastv1.GetEvidenceResponse) { m.Authority = der }})
+	_, err = n.client(t, n.trust()).Version(t.Context())
+	if !errors.Is(err, kms.Denied) || !strings.Contains(err.Error(), "was altered") {
+		t.Errorf("%v, want %v", err, kms.Denied)
 	}
 }
 

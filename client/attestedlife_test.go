@@ -174,6 +174,22 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestUnaskedAnswer: bytes after the proof would be the answer to the first
+// request.
+func TestUnaskedAnswer(t *testing.T) {
+	n := newDomain(t, nil).serve(t)
+	m := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
+		conn := tls.Server(in, n.http.TLS)
+		http.ReadRequest(bufio.NewReader(conn))
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/proto\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n")
+		return nil, nil, io.EOF
+	})
+	_, err := dial(t, m.url, n.trust()).Version(t.Context())
+	if !errors.Is(err, kms.Denied) || !strings.Contains(err.Error(), "more came") {
+		t.Errorf("%v, want %v", err, kms.Denied)
+	}
+}
+
 // TestNodeThatCloses: an answer that ends its connection is good for the next.
 func TestNodeThatCloses(t *testing.T) {
 	n := newDomain(t, nil).serve(t)
@@ -206,7 +222,7 @@ func TestAttestedDialThroughProxy(t *testing.T) {
 		r.Header.Get("Proxy-Authorization") != "Basic dXNlcjpzZWNyZXQ=" {
 		t.Errorf("the proxy was asked for %+v", r)
 	}
-	for _, answer := range []string{"HTTP/1.1 407 no\r\n\r\n", "garbage\r\n\r\n"} {
+	for answer, words := range map[string]string{"HTTP/1.1 407 no\r\n\r\n": "the proxy answers", "garbage\r\n\r\n": "asking the proxy"} {
 		proxy := relay(t, func(in net.Conn) (net.Conn, net.Conn, error) {
 			http.ReadRequest(bufio.NewReader(in))
 			io.WriteString(in, answer)
@@ -214,8 +230,8 @@ func TestAttestedDialThroughProxy(t *testing.T) {
 		})
 		c := n.client(t, n.trust())
 		client.SetProxy(c, strings.Replace(proxy.url, "https://", "http://", 1))
-		if _, err := c.Version(t.Context()); !errors.Is(err, kms.Unavailable) {
-			t.Errorf("%q: %v, want %v", answer, err, kms.Unavailable)
+		if _, err := c.Version(t.Context()); !errors.Is(err, kms.Unavailable) || !strings.Contains(err.Error(), words) {
+			t.Errorf("%q: %v, want %v with %q", answer, err, kms.Unavailable, words)
 		}
 	}
 }

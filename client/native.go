@@ -132,6 +132,9 @@ func nativeError(a action, err error) error {
 		}
 	}
 	e.Hint = nativeHints[e.Kind]
+	if hint := printable(fault.GetHint()); hint != "" {
+		e.Hint = hint
+	}
 	if ce.Code() == connect.CodeUnimplemented {
 		e.Hint = "this node does not offer the call"
 	}

@@ -1,6 +1,9 @@
 package kms
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"time"
+)
 
 // Evidence is what a TEE handed out, for whoever verifies it.
 type Evidence struct {
@@ -24,8 +27,9 @@ type Proof struct {
 
 // SubmittedPolicy names the policy that was put in force.
 type SubmittedPolicy struct {
-	Serial uint64
-	Digest [32]byte
+	Serial    uint64
+	Digest    [32]byte
+	Activates time.Time // zero: at once
 }
 
 // ParseDomainID reads 64 hexadecimal digits of either case. The error is Invalid.

@@ -45,20 +45,3 @@ func (a attestation) GetChallenge(ctx context.Context, _ *connect.Request[holdfa
 	return connect.NewResponse(&holdfastv1.GetChallengeResponse{
 		Challenge: challenge, Expires: timestamppb.New(expires), DomainId: domain.String()}), nil
 }
-
-// A Ruler takes the documents that change the rules. Its errors are those of
-// the rules of succession.
-type Ruler interface {
-	SubmitPolicy(ctx context.Context, envelope []byte) (kms.SubmittedPolicy, error)
-}
-
-// policies serves the PolicyService.
-type policies struct{ Ruler }
-
-func (p policies) SubmitPolicy(ctx context.Context, r *connect.Request[holdfastv1.SubmitPolicyRequest]) (*connect.Response[holdfastv1.SubmitPolicyResponse], error) {
-	s, err := p.Ruler.SubmitPolicy(ctx, []byte(r.Msg.GetEnvelope()))
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(&holdfastv1.SubmitPolicyResponse{Serial: s.Serial, Digest: kms.DomainID(s.Digest).String()}), nil
-}

@@ -100,12 +100,15 @@ func (h *handler) told(ctx context.Context, procedure string, err error) *connec
 	if clearer, ok := reasons[procedure][kind]; ok {
 		v.message = clearer
 	}
-	out := connect.NewError(v.code, errors.New(v.message))
 	fault := &holdfastv1.Fault{Kind: v.kind}
 	var e *kms.Error
 	if kind == kms.Invalid && errors.As(err, &e) {
 		fault.Field = e.Field
 	}
+	if said, ok := errors.AsType[spokenError](err); ok {
+		v, fault = said.speak()
+	}
+	out := connect.NewError(v.code, errors.New(v.message))
 	if detail, err := connect.NewErrorDetail(fault); err == nil {
 		out.AddDetail(detail)
 	}

@@ -31,6 +31,10 @@ type cli struct {
 	Verify  verifyCmd  `cmd:"" help:"Check a signature."`
 	Mac     macCmd     `cmd:"" help:"Authenticate a message with a secret key, or check that."`
 	Trust   trustCmd   `cmd:"" help:"Have a node prove what it is, and write the CA certificate to trust."`
+	Attest  attestCmd  `cmd:"" help:"Judge or show evidence of a TEE."`
+
+	Collateral collateralCmd `cmd:"" help:"Fetch what vendors publish about platforms."`
+
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
 	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`
 	Bench   benchCmd   `cmd:"" help:"Load a node and measure it."`

@@ -13,8 +13,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -53,7 +55,7 @@ func (p *proof) run() error {
 		name string
 		do   func(context.Context) (string, error)
 	}{
-		{"start", p.start}, {"enrol", p.enrol},
+		{"start", p.start}, {"attest", p.attest}, {"enrol", p.enrol},
 		{"create", p.create}, {"encrypt", p.encrypt}, {"decrypt", p.decrypt}, {"data key", p.dataKey},
 		{"sign", p.sign}, {"verify", p.verify},
 		{"kill -9", p.kill}, {"restart", p.restart}, {"decrypt", p.decrypt}, {"verify", p.verify},
@@ -73,7 +75,7 @@ func (p *proof) run() error {
 }
 
 func (p *proof) start(ctx context.Context) (string, error) {
-	c, err := p.connect(client.Config{})
+	c, err := p.connect(true)
 	if err != nil {
 		return "", err
 	}
@@ -81,14 +83,34 @@ func (p *proof) start(ctx context.Context) (string, error) {
 	return "node serves at " + p.node.url, err
 }
 
-// connect makes a client that trusts the domain's CA.
-func (p *proof) connect(cfg client.Config) (*client.Client, error) {
-	ca, err := os.ReadFile(p.home.path(caFile))
+// connect makes a client that holds the node to the charter, by its evidence.
+func (p *proof) connect(allowSimulated bool) (*client.Client, error) {
+	charter, err := os.ReadFile(p.home.path(charterFile))
 	if err != nil {
 		return nil, err
 	}
-	cfg.URL, cfg.CA = p.node.url, ca
-	return client.New(cfg)
+	return client.New(client.Config{URL: p.node.url, Trust: &client.Trust{Charter: charter, AllowSimulated: allowSimulated}})
+}
+
+// attest has the node prove what it is. It is a simulated one, which a client
+// that does not ask for that must refuse.
+func (p *proof) attest(ctx context.Context) (string, error) {
+	c, err := p.connect(true)
+	if err != nil {
+		return "", err
+	}
+	v, err := c.Attest(ctx)
+	if err != nil {
+		return "", err
+	}
+	strict, err := p.connect(false)
+	if err != nil {
+		return "", err
+	}
+	if _, err := strict.Attest(ctx); !errors.Is(err, attest.NotHardware) {
+		return "", fmt.Errorf("a client that wants hardware: %v, want a refusal", err)
+	}
+	return fmt.Sprintf("MRENCLAVE %x… under policy %d; simulated: said so", []byte(v.Claims.SGX.MRENCLAVE[:6]), v.Policy.Serial), nil
 }
 
 // enrol takes the credential in the folder, or enrols a first app.
@@ -97,7 +119,7 @@ func (p *proof) enrol(ctx context.Context) (string, error) {
 	cred, err := p.home.readCredentials()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		c, err := p.connect(client.Config{})
+		c, err := p.connect(true)
 		if err != nil {
 			return "", err
 		}
@@ -110,7 +132,8 @@ func (p *proof) enrol(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// The port may be another one this time.
-	cred.URL, cred.CA = p.node.url, caFile
+	cred.URL, cred.CA, cred.AllowSimulated = p.node.url, "", true
+	cred.Charter = json.RawMessage(strconv.Quote(charterFile))
 	if err := writeCredentials(path, cred); err != nil {
 		return "", err
 	}

@@ -2,7 +2,7 @@
 // keys, encryption and signatures, sealed files, and a load generator.
 //
 // A result goes to standard output, everything else to standard error. The exit
-// status is 0; 1 where something went wrong, or a signature or MAC is not valid;
+// status is 0; 1 where something went wrong, or a signature, MAC or evidence is not valid;
 // 2 where the command line makes no sense; 3 where open or seal wrote a part to
 // standard output and failed then: what open wrote is genuine, but not all. With
 // --json a result is one JSON document, and so is an error.

@@ -163,3 +163,24 @@ func TestLinksNoSimulator(t *testing.T) {
 		}
 	}
 }
+
+// TestSources looks at each file that the program is built from, for the go
+// command's cache: it remembers what a test has looked at, and knows nothing
+// of what a compiler has that the test started.
+func TestSources(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`,
+		"github.com/holdfast-kms/holdfast/cmd/holdfastd")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := strings.Fields(string(out))
+	if len(files) < 100 {
+		t.Errorf("only %d files", len(files))
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+}

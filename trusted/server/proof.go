@@ -36,7 +36,7 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 	return &kms.Proof{
 		Evidence: kms.Evidence{TEE: string(ev.TEE), Quote: ev.Quote, Collateral: ev.Collateral},
 		Domain:   n.who.domain, Node: n.who.node, Charter: f.Charter, Bootstrap: f.Bootstrap,
-		Policy: rule.Envelope, Authority: n.issuer.ca.Raw,
+		Amendments: rule.Amendments, Policy: rule.Envelope, Authority: n.issuer.ca.Raw,
 	}, nil
 }
 

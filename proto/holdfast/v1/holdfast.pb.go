@@ -1104,6 +1104,7 @@ type SubmitPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Serial        uint64                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
 	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Activates     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=activates,proto3" json:"activates,omitempty"` // absent: at once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1152,6 +1153,566 @@ func (x *SubmitPolicyResponse) GetDigest() string {
 	return ""
 }
 
+func (x *SubmitPolicyResponse) GetActivates() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Activates
+	}
+	return nil
+}
+
+type CheckPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelope      string                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPolicyRequest) Reset() {
+	*x = CheckPolicyRequest{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPolicyRequest) ProtoMessage() {}
+
+func (x *CheckPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPolicyRequest.ProtoReflect.Descriptor instead.
+func (*CheckPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CheckPolicyRequest) GetEnvelope() string {
+	if x != nil {
+		return x.Envelope
+	}
+	return ""
+}
+
+type CheckPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        uint64                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Lockouts      []*Lockout             `protobuf:"bytes,3,rep,name=lockouts,proto3" json:"lockouts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPolicyResponse) Reset() {
+	*x = CheckPolicyResponse{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPolicyResponse) ProtoMessage() {}
+
+func (x *CheckPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPolicyResponse.ProtoReflect.Descriptor instead.
+func (*CheckPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CheckPolicyResponse) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *CheckPolicyResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *CheckPolicyResponse) GetLockouts() []*Lockout {
+	if x != nil {
+		return x.Lockouts
+	}
+	return nil
+}
+
+// Lockout is somebody whom a policy would no longer let in.
+type Lockout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // "node", "runtime", "workload", "app", "operator"
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lockout) Reset() {
+	*x = Lockout{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lockout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lockout) ProtoMessage() {}
+
+func (x *Lockout) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lockout.ProtoReflect.Descriptor instead.
+func (*Lockout) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Lockout) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Lockout) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Lockout) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type AmendRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelope      string                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AmendRequest) Reset() {
+	*x = AmendRequest{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AmendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AmendRequest) ProtoMessage() {}
+
+func (x *AmendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AmendRequest.ProtoReflect.Descriptor instead.
+func (*AmendRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AmendRequest) GetEnvelope() string {
+	if x != nil {
+		return x.Envelope
+	}
+	return ""
+}
+
+type AmendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        uint32                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Dropped       uint64                 `protobuf:"varint,3,opt,name=dropped,proto3" json:"dropped,omitempty"` // serial of a scheduled policy that has to be signed again; 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AmendResponse) Reset() {
+	*x = AmendResponse{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AmendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AmendResponse) ProtoMessage() {}
+
+func (x *AmendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AmendResponse.ProtoReflect.Descriptor instead.
+func (*AmendResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AmendResponse) GetSerial() uint32 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *AmendResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *AmendResponse) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+type GetPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        uint64                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"` // 0: the one in force
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyRequest) Reset() {
+	*x = GetPolicyRequest{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyRequest) ProtoMessage() {}
+
+func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetPolicyRequest) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+type GetPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DomainId      string                 `protobuf:"bytes,1,opt,name=domain_id,json=domainId,proto3" json:"domain_id,omitempty"`
+	Charter       string                 `protobuf:"bytes,2,opt,name=charter,proto3" json:"charter,omitempty"`       // JSON
+	Bootstrap     string                 `protobuf:"bytes,3,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`   // DSSE envelope
+	Amendments    []string               `protobuf:"bytes,4,rep,name=amendments,proto3" json:"amendments,omitempty"` // DSSE envelopes, oldest first
+	Policy        string                 `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`         // DSSE envelope
+	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	Next          string                 `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"` // DSSE envelope of a policy that waits for its time; with serial 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyResponse) Reset() {
+	*x = GetPolicyResponse{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyResponse) ProtoMessage() {}
+
+func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetPolicyResponse) GetDomainId() string {
+	if x != nil {
+		return x.DomainId
+	}
+	return ""
+}
+
+func (x *GetPolicyResponse) GetCharter() string {
+	if x != nil {
+		return x.Charter
+	}
+	return ""
+}
+
+func (x *GetPolicyResponse) GetBootstrap() string {
+	if x != nil {
+		return x.Bootstrap
+	}
+	return ""
+}
+
+func (x *GetPolicyResponse) GetAmendments() []string {
+	if x != nil {
+		return x.Amendments
+	}
+	return nil
+}
+
+func (x *GetPolicyResponse) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *GetPolicyResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *GetPolicyResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+type ListPoliciesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPoliciesRequest) Reset() {
+	*x = ListPoliciesRequest{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesRequest) ProtoMessage() {}
+
+func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
+func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{28}
+}
+
+type ListPoliciesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policies      []*PolicyEntry         `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"` // oldest first
+	Next          *PolicyEntry           `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`         // that waits for its time; absent: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPoliciesResponse) Reset() {
+	*x = ListPoliciesResponse{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesResponse) ProtoMessage() {}
+
+func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
+func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListPoliciesResponse) GetPolicies() []*PolicyEntry {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *ListPoliciesResponse) GetNext() *PolicyEntry {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+type PolicyEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        uint64                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"` // when it came, or comes, into force
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyEntry) Reset() {
+	*x = PolicyEntry{}
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyEntry) ProtoMessage() {}
+
+func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyEntry.ProtoReflect.Descriptor instead.
+func (*PolicyEntry) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *PolicyEntry) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *PolicyEntry) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PolicyEntry) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 type SetConditionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -1163,7 +1724,7 @@ type SetConditionRequest struct {
 
 func (x *SetConditionRequest) Reset() {
 	*x = SetConditionRequest{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1736,7 @@ func (x *SetConditionRequest) String() string {
 func (*SetConditionRequest) ProtoMessage() {}
 
 func (x *SetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1749,7 @@ func (x *SetConditionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConditionRequest.ProtoReflect.Descriptor instead.
 func (*SetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetConditionRequest) GetKeyId() string {
@@ -1221,7 +1782,7 @@ type SetConditionResponse struct {
 
 func (x *SetConditionResponse) Reset() {
 	*x = SetConditionResponse{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1794,7 @@ func (x *SetConditionResponse) String() string {
 func (*SetConditionResponse) ProtoMessage() {}
 
 func (x *SetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1807,7 @@ func (x *SetConditionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConditionResponse.ProtoReflect.Descriptor instead.
 func (*SetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetConditionResponse) GetRevision() uint64 {
@@ -1265,7 +1826,7 @@ type GetConditionRequest struct {
 
 func (x *GetConditionRequest) Reset() {
 	*x = GetConditionRequest{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1838,7 @@ func (x *GetConditionRequest) String() string {
 func (*GetConditionRequest) ProtoMessage() {}
 
 func (x *GetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1851,7 @@ func (x *GetConditionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConditionRequest.ProtoReflect.Descriptor instead.
 func (*GetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetConditionRequest) GetKeyId() string {
@@ -1310,7 +1871,7 @@ type GetConditionResponse struct {
 
 func (x *GetConditionResponse) Reset() {
 	*x = GetConditionResponse{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1883,7 @@ func (x *GetConditionResponse) String() string {
 func (*GetConditionResponse) ProtoMessage() {}
 
 func (x *GetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1896,7 @@ func (x *GetConditionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConditionResponse.ProtoReflect.Descriptor instead.
 func (*GetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetConditionResponse) GetCondition() string {
@@ -1358,13 +1919,14 @@ type Fault struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`   // "replayed", "expired", "foreign", …
 	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"` // empty: none
+	Hint          string                 `protobuf:"bytes,3,opt,name=hint,proto3" json:"hint,omitempty"`   // what a person can do about it; empty: nothing is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1938,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1951,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{25}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Fault) GetKind() string {
@@ -1402,6 +1964,13 @@ func (x *Fault) GetKind() string {
 func (x *Fault) GetField() string {
 	if x != nil {
 		return x.Field
+	}
+	return ""
+}
+
+func (x *Fault) GetHint() string {
+	if x != nil {
+		return x.Hint
 	}
 	return ""
 }
@@ -1482,10 +2051,47 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x1a\n" +
 	"\x18RevokeCredentialResponse\"1\n" +
 	"\x13SubmitPolicyRequest\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\tR\benvelope\"F\n" +
+	"\benvelope\x18\x01 \x01(\tR\benvelope\"\x80\x01\n" +
 	"\x14SubmitPolicyResponse\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"`\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x128\n" +
+	"\tactivates\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tactivates\"0\n" +
+	"\x12CheckPolicyRequest\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\tR\benvelope\"w\n" +
+	"\x13CheckPolicyResponse\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x120\n" +
+	"\blockouts\x18\x03 \x03(\v2\x14.holdfast.v1.LockoutR\blockouts\"A\n" +
+	"\aLockout\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"*\n" +
+	"\fAmendRequest\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\tR\benvelope\"Y\n" +
+	"\rAmendResponse\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\rR\x06serial\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x18\n" +
+	"\adropped\x18\x03 \x01(\x04R\adropped\"*\n" +
+	"\x10GetPolicyRequest\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\x04R\x06serial\"\xe6\x01\n" +
+	"\x11GetPolicyResponse\x12\x1b\n" +
+	"\tdomain_id\x18\x01 \x01(\tR\bdomainId\x12\x18\n" +
+	"\acharter\x18\x02 \x01(\tR\acharter\x12\x1c\n" +
+	"\tbootstrap\x18\x03 \x01(\tR\tbootstrap\x12\x1e\n" +
+	"\n" +
+	"amendments\x18\x04 \x03(\tR\n" +
+	"amendments\x12\x16\n" +
+	"\x06policy\x18\x05 \x01(\tR\x06policy\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04next\x18\a \x01(\tR\x04next\"\x15\n" +
+	"\x13ListPoliciesRequest\"z\n" +
+	"\x14ListPoliciesResponse\x124\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x18.holdfast.v1.PolicyEntryR\bpolicies\x12,\n" +
+	"\x04next\x18\x02 \x01(\v2\x18.holdfast.v1.PolicyEntryR\x04next\"o\n" +
+	"\vPolicyEntry\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"`\n" +
 	"\x13SetConditionRequest\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1c\n" +
 	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x14\n" +
@@ -1496,10 +2102,11 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"P\n" +
 	"\x14GetConditionResponse\x12\x1c\n" +
 	"\tcondition\x18\x01 \x01(\tR\tcondition\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"1\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"E\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
-	"\x05field\x18\x02 \x01(\tR\x05field2\xbb\x01\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint2\xbb\x01\n" +
 	"\x12AttestationService\x12P\n" +
 	"\vGetEvidence\x12\x1f.holdfast.v1.GetEvidenceRequest\x1a .holdfast.v1.GetEvidenceResponse\x12S\n" +
 	"\fGetChallenge\x12 .holdfast.v1.GetChallengeRequest\x1a!.holdfast.v1.GetChallengeResponse2b\n" +
@@ -1511,9 +2118,13 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\x0fListCredentials\x12#.holdfast.v1.ListCredentialsRequest\x1a$.holdfast.v1.ListCredentialsResponse\x12_\n" +
 	"\x10CreateCredential\x12$.holdfast.v1.CreateCredentialRequest\x1a%.holdfast.v1.CreateCredentialResponse\x12_\n" +
 	"\x10RotateCredential\x12$.holdfast.v1.RotateCredentialRequest\x1a%.holdfast.v1.RotateCredentialResponse\x12_\n" +
-	"\x10RevokeCredential\x12$.holdfast.v1.RevokeCredentialRequest\x1a%.holdfast.v1.RevokeCredentialResponse2d\n" +
+	"\x10RevokeCredential\x12$.holdfast.v1.RevokeCredentialRequest\x1a%.holdfast.v1.RevokeCredentialResponse2\x97\x03\n" +
 	"\rPolicyService\x12S\n" +
-	"\fSubmitPolicy\x12 .holdfast.v1.SubmitPolicyRequest\x1a!.holdfast.v1.SubmitPolicyResponse2\xb6\x01\n" +
+	"\fSubmitPolicy\x12 .holdfast.v1.SubmitPolicyRequest\x1a!.holdfast.v1.SubmitPolicyResponse\x12P\n" +
+	"\vCheckPolicy\x12\x1f.holdfast.v1.CheckPolicyRequest\x1a .holdfast.v1.CheckPolicyResponse\x12>\n" +
+	"\x05Amend\x12\x19.holdfast.v1.AmendRequest\x1a\x1a.holdfast.v1.AmendResponse\x12J\n" +
+	"\tGetPolicy\x12\x1d.holdfast.v1.GetPolicyRequest\x1a\x1e.holdfast.v1.GetPolicyResponse\x12S\n" +
+	"\fListPolicies\x12 .holdfast.v1.ListPoliciesRequest\x1a!.holdfast.v1.ListPoliciesResponse2\xb6\x01\n" +
 	"\n" +
 	"KeyService\x12S\n" +
 	"\fSetCondition\x12 .holdfast.v1.SetConditionRequest\x1a!.holdfast.v1.SetConditionResponse\x12S\n" +
@@ -1531,7 +2142,7 @@ func file_holdfast_v1_holdfast_proto_rawDescGZIP() []byte {
 	return file_holdfast_v1_holdfast_proto_rawDescData
 }
 
-var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*GetEvidenceRequest)(nil),       // 0: holdfast.v1.GetEvidenceRequest
 	(*GetEvidenceResponse)(nil),      // 1: holdfast.v1.GetEvidenceResponse
@@ -1554,53 +2165,77 @@ var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*RevokeCredentialResponse)(nil), // 18: holdfast.v1.RevokeCredentialResponse
 	(*SubmitPolicyRequest)(nil),      // 19: holdfast.v1.SubmitPolicyRequest
 	(*SubmitPolicyResponse)(nil),     // 20: holdfast.v1.SubmitPolicyResponse
-	(*SetConditionRequest)(nil),      // 21: holdfast.v1.SetConditionRequest
-	(*SetConditionResponse)(nil),     // 22: holdfast.v1.SetConditionResponse
-	(*GetConditionRequest)(nil),      // 23: holdfast.v1.GetConditionRequest
-	(*GetConditionResponse)(nil),     // 24: holdfast.v1.GetConditionResponse
-	(*Fault)(nil),                    // 25: holdfast.v1.Fault
-	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
+	(*CheckPolicyRequest)(nil),       // 21: holdfast.v1.CheckPolicyRequest
+	(*CheckPolicyResponse)(nil),      // 22: holdfast.v1.CheckPolicyResponse
+	(*Lockout)(nil),                  // 23: holdfast.v1.Lockout
+	(*AmendRequest)(nil),             // 24: holdfast.v1.AmendRequest
+	(*AmendResponse)(nil),            // 25: holdfast.v1.AmendResponse
+	(*GetPolicyRequest)(nil),         // 26: holdfast.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),        // 27: holdfast.v1.GetPolicyResponse
+	(*ListPoliciesRequest)(nil),      // 28: holdfast.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),     // 29: holdfast.v1.ListPoliciesResponse
+	(*PolicyEntry)(nil),              // 30: holdfast.v1.PolicyEntry
+	(*SetConditionRequest)(nil),      // 31: holdfast.v1.SetConditionRequest
+	(*SetConditionResponse)(nil),     // 32: holdfast.v1.SetConditionResponse
+	(*GetConditionRequest)(nil),      // 33: holdfast.v1.GetConditionRequest
+	(*GetConditionResponse)(nil),     // 34: holdfast.v1.GetConditionResponse
+	(*Fault)(nil),                    // 35: holdfast.v1.Fault
+	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
 }
 var file_holdfast_v1_holdfast_proto_depIdxs = []int32{
 	2,  // 0: holdfast.v1.GetEvidenceResponse.evidence:type_name -> holdfast.v1.Evidence
-	26, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
+	36, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
 	2,  // 2: holdfast.v1.OpenSessionRequest.evidence:type_name -> holdfast.v1.Evidence
-	26, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
+	36, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
 	8,  // 4: holdfast.v1.EnrolRequest.attested:type_name -> holdfast.v1.AttestedEnrolment
 	2,  // 5: holdfast.v1.AttestedEnrolment.evidence:type_name -> holdfast.v1.Evidence
-	26, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
-	26, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
+	36, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
+	36, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
 	10, // 8: holdfast.v1.ListCredentialsResponse.credentials:type_name -> holdfast.v1.Credential
-	26, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
+	36, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
 	10, // 10: holdfast.v1.CreateCredentialResponse.credential:type_name -> holdfast.v1.Credential
 	10, // 11: holdfast.v1.RotateCredentialResponse.credential:type_name -> holdfast.v1.Credential
-	0,  // 12: holdfast.v1.AttestationService.GetEvidence:input_type -> holdfast.v1.GetEvidenceRequest
-	3,  // 13: holdfast.v1.AttestationService.GetChallenge:input_type -> holdfast.v1.GetChallengeRequest
-	5,  // 14: holdfast.v1.SessionService.OpenSession:input_type -> holdfast.v1.OpenSessionRequest
-	7,  // 15: holdfast.v1.EnrolmentService.Enrol:input_type -> holdfast.v1.EnrolRequest
-	11, // 16: holdfast.v1.CredentialService.ListCredentials:input_type -> holdfast.v1.ListCredentialsRequest
-	13, // 17: holdfast.v1.CredentialService.CreateCredential:input_type -> holdfast.v1.CreateCredentialRequest
-	15, // 18: holdfast.v1.CredentialService.RotateCredential:input_type -> holdfast.v1.RotateCredentialRequest
-	17, // 19: holdfast.v1.CredentialService.RevokeCredential:input_type -> holdfast.v1.RevokeCredentialRequest
-	19, // 20: holdfast.v1.PolicyService.SubmitPolicy:input_type -> holdfast.v1.SubmitPolicyRequest
-	21, // 21: holdfast.v1.KeyService.SetCondition:input_type -> holdfast.v1.SetConditionRequest
-	23, // 22: holdfast.v1.KeyService.GetCondition:input_type -> holdfast.v1.GetConditionRequest
-	1,  // 23: holdfast.v1.AttestationService.GetEvidence:output_type -> holdfast.v1.GetEvidenceResponse
-	4,  // 24: holdfast.v1.AttestationService.GetChallenge:output_type -> holdfast.v1.GetChallengeResponse
-	6,  // 25: holdfast.v1.SessionService.OpenSession:output_type -> holdfast.v1.OpenSessionResponse
-	9,  // 26: holdfast.v1.EnrolmentService.Enrol:output_type -> holdfast.v1.EnrolResponse
-	12, // 27: holdfast.v1.CredentialService.ListCredentials:output_type -> holdfast.v1.ListCredentialsResponse
-	14, // 28: holdfast.v1.CredentialService.CreateCredential:output_type -> holdfast.v1.CreateCredentialResponse
-	16, // 29: holdfast.v1.CredentialService.RotateCredential:output_type -> holdfast.v1.RotateCredentialResponse
-	18, // 30: holdfast.v1.CredentialService.RevokeCredential:output_type -> holdfast.v1.RevokeCredentialResponse
-	20, // 31: holdfast.v1.PolicyService.SubmitPolicy:output_type -> holdfast.v1.SubmitPolicyResponse
-	22, // 32: holdfast.v1.KeyService.SetCondition:output_type -> holdfast.v1.SetConditionResponse
-	24, // 33: holdfast.v1.KeyService.GetCondition:output_type -> holdfast.v1.GetConditionResponse
-	23, // [23:34] is the sub-list for method output_type
-	12, // [12:23] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	36, // 12: holdfast.v1.SubmitPolicyResponse.activates:type_name -> google.protobuf.Timestamp
+	23, // 13: holdfast.v1.CheckPolicyResponse.lockouts:type_name -> holdfast.v1.Lockout
+	36, // 14: holdfast.v1.GetPolicyResponse.since:type_name -> google.protobuf.Timestamp
+	30, // 15: holdfast.v1.ListPoliciesResponse.policies:type_name -> holdfast.v1.PolicyEntry
+	30, // 16: holdfast.v1.ListPoliciesResponse.next:type_name -> holdfast.v1.PolicyEntry
+	36, // 17: holdfast.v1.PolicyEntry.since:type_name -> google.protobuf.Timestamp
+	0,  // 18: holdfast.v1.AttestationService.GetEvidence:input_type -> holdfast.v1.GetEvidenceRequest
+	3,  // 19: holdfast.v1.AttestationService.GetChallenge:input_type -> holdfast.v1.GetChallengeRequest
+	5,  // 20: holdfast.v1.SessionService.OpenSession:input_type -> holdfast.v1.OpenSessionRequest
+	7,  // 21: holdfast.v1.EnrolmentService.Enrol:input_type -> holdfast.v1.EnrolRequest
+	11, // 22: holdfast.v1.CredentialService.ListCredentials:input_type -> holdfast.v1.ListCredentialsRequest
+	13, // 23: holdfast.v1.CredentialService.CreateCredential:input_type -> holdfast.v1.CreateCredentialRequest
+	15, // 24: holdfast.v1.CredentialService.RotateCredential:input_type -> holdfast.v1.RotateCredentialRequest
+	17, // 25: holdfast.v1.CredentialService.RevokeCredential:input_type -> holdfast.v1.RevokeCredentialRequest
+	19, // 26: holdfast.v1.PolicyService.SubmitPolicy:input_type -> holdfast.v1.SubmitPolicyRequest
+	21, // 27: holdfast.v1.PolicyService.CheckPolicy:input_type -> holdfast.v1.CheckPolicyRequest
+	24, // 28: holdfast.v1.PolicyService.Amend:input_type -> holdfast.v1.AmendRequest
+	26, // 29: holdfast.v1.PolicyService.GetPolicy:input_type -> holdfast.v1.GetPolicyRequest
+	28, // 30: holdfast.v1.PolicyService.ListPolicies:input_type -> holdfast.v1.ListPoliciesRequest
+	31, // 31: holdfast.v1.KeyService.SetCondition:input_type -> holdfast.v1.SetConditionRequest
+	33, // 32: holdfast.v1.KeyService.GetCondition:input_type -> holdfast.v1.GetConditionRequest
+	1,  // 33: holdfast.v1.AttestationService.GetEvidence:output_type -> holdfast.v1.GetEvidenceResponse
+	4,  // 34: holdfast.v1.AttestationService.GetChallenge:output_type -> holdfast.v1.GetChallengeResponse
+	6,  // 35: holdfast.v1.SessionService.OpenSession:output_type -> holdfast.v1.OpenSessionResponse
+	9,  // 36: holdfast.v1.EnrolmentService.Enrol:output_type -> holdfast.v1.EnrolResponse
+	12, // 37: holdfast.v1.CredentialService.ListCredentials:output_type -> holdfast.v1.ListCredentialsResponse
+	14, // 38: holdfast.v1.CredentialService.CreateCredential:output_type -> holdfast.v1.CreateCredentialResponse
+	16, // 39: holdfast.v1.CredentialService.RotateCredential:output_type -> holdfast.v1.RotateCredentialResponse
+	18, // 40: holdfast.v1.CredentialService.RevokeCredential:output_type -> holdfast.v1.RevokeCredentialResponse
+	20, // 41: holdfast.v1.PolicyService.SubmitPolicy:output_type -> holdfast.v1.SubmitPolicyResponse
+	22, // 42: holdfast.v1.PolicyService.CheckPolicy:output_type -> holdfast.v1.CheckPolicyResponse
+	25, // 43: holdfast.v1.PolicyService.Amend:output_type -> holdfast.v1.AmendResponse
+	27, // 44: holdfast.v1.PolicyService.GetPolicy:output_type -> holdfast.v1.GetPolicyResponse
+	29, // 45: holdfast.v1.PolicyService.ListPolicies:output_type -> holdfast.v1.ListPoliciesResponse
+	32, // 46: holdfast.v1.KeyService.SetCondition:output_type -> holdfast.v1.SetConditionResponse
+	34, // 47: holdfast.v1.KeyService.GetCondition:output_type -> holdfast.v1.GetConditionResponse
+	33, // [33:48] is the sub-list for method output_type
+	18, // [18:33] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_holdfast_proto_init() }
@@ -1614,7 +2249,7 @@ func file_holdfast_v1_holdfast_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_holdfast_proto_rawDesc), len(file_holdfast_v1_holdfast_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -49,6 +49,7 @@ type Command struct {
 	//	*Command_PutQuotePolicy
 	//	*Command_SetCondition
 	//	*Command_Tick
+	//	*Command_SetAmendment
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,6 +239,15 @@ func (x *Command) GetTick() *Tick {
 	return nil
 }
 
+func (x *Command) GetSetAmendment() *SetAmendment {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetAmendment); ok {
+			return x.SetAmendment
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -298,6 +308,10 @@ type Command_Tick struct {
 	Tick *Tick `protobuf:"bytes,23,opt,name=tick,proto3,oneof"`
 }
 
+type Command_SetAmendment struct {
+	SetAmendment *SetAmendment `protobuf:"bytes,24,opt,name=set_amendment,json=setAmendment,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -325,6 +339,8 @@ func (*Command_PutQuotePolicy) isCommand_Op() {}
 func (*Command_SetCondition) isCommand_Op() {}
 
 func (*Command_Tick) isCommand_Op() {}
+
+func (*Command_SetAmendment) isCommand_Op() {}
 
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
@@ -817,6 +833,51 @@ func (x *SetPolicy) GetEnvelope() []byte {
 	return nil
 }
 
+// SetAmendment is the next amendment, as signed and submitted.
+type SetAmendment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelope      []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAmendment) Reset() {
+	*x = SetAmendment{}
+	mi := &file_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAmendment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAmendment) ProtoMessage() {}
+
+func (x *SetAmendment) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAmendment.ProtoReflect.Descriptor instead.
+func (*SetAmendment) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetAmendment) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
 type PutCredential struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Credential     *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
@@ -828,7 +889,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +901,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +914,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{8}
+	return file_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutCredential) GetCredential() *Credential {
@@ -892,7 +953,7 @@ type SetCredential struct {
 
 func (x *SetCredential) Reset() {
 	*x = SetCredential{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +965,7 @@ func (x *SetCredential) String() string {
 func (*SetCredential) ProtoMessage() {}
 
 func (x *SetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +978,7 @@ func (x *SetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
 func (*SetCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetCredential) GetId() []byte {
@@ -965,7 +1026,7 @@ type RevokeCredential struct {
 
 func (x *RevokeCredential) Reset() {
 	*x = RevokeCredential{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1038,7 @@ func (x *RevokeCredential) String() string {
 func (*RevokeCredential) ProtoMessage() {}
 
 func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1051,7 @@ func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
 func (*RevokeCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RevokeCredential) GetId() []byte {
@@ -1017,7 +1078,7 @@ type PutQuotePolicy struct {
 
 func (x *PutQuotePolicy) Reset() {
 	*x = PutQuotePolicy{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1090,7 @@ func (x *PutQuotePolicy) String() string {
 func (*PutQuotePolicy) ProtoMessage() {}
 
 func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1103,7 @@ func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
 func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
@@ -1073,7 +1134,7 @@ type QuotePolicy struct {
 
 func (x *QuotePolicy) Reset() {
 	*x = QuotePolicy{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1146,7 @@ func (x *QuotePolicy) String() string {
 func (*QuotePolicy) ProtoMessage() {}
 
 func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1159,7 @@ func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
 func (*QuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QuotePolicy) GetId() []byte {
@@ -1150,7 +1211,7 @@ type SetCondition struct {
 
 func (x *SetCondition) Reset() {
 	*x = SetCondition{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1223,7 @@ func (x *SetCondition) String() string {
 func (*SetCondition) ProtoMessage() {}
 
 func (x *SetCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1236,7 @@ func (x *SetCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
 func (*SetCondition) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetCondition) GetKey() []byte {
@@ -1215,7 +1276,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1288,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1301,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 type PutKey struct {
@@ -1252,7 +1313,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1325,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1338,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -1298,7 +1359,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1371,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1384,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -1357,7 +1418,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1430,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1443,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -1407,7 +1468,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1480,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1493,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -1447,7 +1508,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1520,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1533,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -1506,7 +1567,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1579,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1592,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *App) GetId() []byte {
@@ -1565,7 +1626,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1638,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1651,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Credential) GetId() []byte {
@@ -1677,7 +1738,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1750,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1763,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Key) GetId() []byte {
@@ -1808,7 +1869,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1881,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1894,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -1878,6 +1939,7 @@ type Record struct {
 	//	*Record_End
 	//	*Record_QuotePolicy
 	//	*Record_Admission
+	//	*Record_PastPolicy
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1885,7 +1947,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1959,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +1972,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -2001,6 +2063,15 @@ func (x *Record) GetAdmission() *Admission {
 	return nil
 }
 
+func (x *Record) GetPastPolicy() *PastPolicy {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_PastPolicy); ok {
+			return x.PastPolicy
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -2041,6 +2112,10 @@ type Record_Admission struct {
 	Admission *Admission `protobuf:"bytes,9,opt,name=admission,proto3,oneof"` // that was used and has not expired
 }
 
+type Record_PastPolicy struct {
+	PastPolicy *PastPolicy `protobuf:"bytes,10,opt,name=past_policy,json=pastPolicy,proto3,oneof"` // oldest first
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -2059,24 +2134,28 @@ func (*Record_QuotePolicy) isRecord_Kind() {}
 
 func (*Record_Admission) isRecord_Kind() {}
 
+func (*Record_PastPolicy) isRecord_Kind() {}
+
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
 	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
 	Found         *Found                 `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`
-	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                          // the last revision given out
-	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"` // seconds
-	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                               // the envelope of the policy in force
-	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                        // evidence of a simulated platform was ever admitted
-	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`     // the envelope of one that waits for its time
+	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                           // the last revision given out
+	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"`  // seconds
+	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                                // the envelope of the policy in force
+	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                         // evidence of a simulated platform was ever admitted
+	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`      // the envelope of one that waits for its time
+	Amendments    [][]byte               `protobuf:"bytes,10,rep,name=amendments,proto3" json:"amendments,omitempty"`                       // envelopes, oldest first
+	PolicySince   int64                  `protobuf:"varint,11,opt,name=policy_since,json=policySince,proto3" json:"policy_since,omitempty"` // when the policy in force came into force
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2167,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2180,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2167,6 +2246,73 @@ func (x *Header) GetNextPolicy() []byte {
 	return nil
 }
 
+func (x *Header) GetAmendments() [][]byte {
+	if x != nil {
+		return x.Amendments
+	}
+	return nil
+}
+
+func (x *Header) GetPolicySince() int64 {
+	if x != nil {
+		return x.PolicySince
+	}
+	return 0
+}
+
+// PastPolicy is a policy that was in force.
+type PastPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelope      []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	Since         int64                  `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"` // when it came into force
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastPolicy) Reset() {
+	*x = PastPolicy{}
+	mi := &file_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastPolicy) ProtoMessage() {}
+
+func (x *PastPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
+func (*PastPolicy) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PastPolicy) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+func (x *PastPolicy) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // Seen is a bucket of v1 requests that changed state: their MACs, sorted, 16 bytes each.
 type Seen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2178,7 +2324,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2336,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2349,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -2233,7 +2379,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2391,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2404,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Done) GetId() []byte {
@@ -2298,7 +2444,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2456,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2469,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -2337,7 +2483,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xee\a\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xb4\b\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -2359,7 +2505,8 @@ const file_command_proto_rawDesc = "" +
 	"\x11revoke_credential\x18\x14 \x01(\v2!.holdfast.log.v1.RevokeCredentialH\x00R\x10revokeCredential\x12K\n" +
 	"\x10put_quote_policy\x18\x15 \x01(\v2\x1f.holdfast.log.v1.PutQuotePolicyH\x00R\x0eputQuotePolicy\x12D\n" +
 	"\rset_condition\x18\x16 \x01(\v2\x1d.holdfast.log.v1.SetConditionH\x00R\fsetCondition\x12+\n" +
-	"\x04tick\x18\x17 \x01(\v2\x15.holdfast.log.v1.TickH\x00R\x04tickB\x04\n" +
+	"\x04tick\x18\x17 \x01(\v2\x15.holdfast.log.v1.TickH\x00R\x04tick\x12D\n" +
+	"\rset_amendment\x18\x18 \x01(\v2\x1d.holdfast.log.v1.SetAmendmentH\x00R\fsetAmendmentB\x04\n" +
 	"\x02op\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
@@ -2406,6 +2553,8 @@ const file_command_proto_rawDesc = "" +
 	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12#\n" +
 	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\"'\n" +
 	"\tSetPolicy\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
+	"\fSetAmendment\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xb1\x01\n" +
 	"\rPutCredential\x12;\n" +
 	"\n" +
@@ -2494,7 +2643,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
-	"\awrapped\x18\x04 \x01(\fR\awrapped\"\xd9\x03\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\"\x99\x04\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -2506,8 +2655,11 @@ const file_command_proto_rawDesc = "" +
 	"\x04done\x18\x06 \x01(\v2\x15.holdfast.log.v1.DoneH\x00R\x04done\x12(\n" +
 	"\x03end\x18\a \x01(\v2\x14.holdfast.log.v1.EndH\x00R\x03end\x12A\n" +
 	"\fquote_policy\x18\b \x01(\v2\x1c.holdfast.log.v1.QuotePolicyH\x00R\vquotePolicy\x12:\n" +
-	"\tadmission\x18\t \x01(\v2\x1a.holdfast.log.v1.AdmissionH\x00R\tadmissionB\x06\n" +
-	"\x04kind\"\x8e\x02\n" +
+	"\tadmission\x18\t \x01(\v2\x1a.holdfast.log.v1.AdmissionH\x00R\tadmission\x12>\n" +
+	"\vpast_policy\x18\n" +
+	" \x01(\v2\x1b.holdfast.log.v1.PastPolicyH\x00R\n" +
+	"pastPolicyB\x06\n" +
+	"\x04kind\"\xd1\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -2518,7 +2670,16 @@ const file_command_proto_rawDesc = "" +
 	"\x06policy\x18\a \x01(\fR\x06policy\x12\x1c\n" +
 	"\tsimulated\x18\b \x01(\bR\tsimulated\x12\x1f\n" +
 	"\vnext_policy\x18\t \x01(\fR\n" +
-	"nextPolicy\"2\n" +
+	"nextPolicy\x12\x1e\n" +
+	"\n" +
+	"amendments\x18\n" +
+	" \x03(\fR\n" +
+	"amendments\x12!\n" +
+	"\fpolicy_since\x18\v \x01(\x03R\vpolicySince\">\n" +
+	"\n" +
+	"PastPolicy\x12\x1a\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x03R\x05since\"2\n" +
 	"\x04Seen\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x03R\x06second\x12\x12\n" +
 	"\x04macs\x18\x02 \x01(\fR\x04macs\"R\n" +
@@ -2542,7 +2703,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),          // 0: holdfast.log.v1.Command
 	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
@@ -2552,70 +2713,74 @@ var file_command_proto_goTypes = []any{
 	(*PutApp)(nil),           // 5: holdfast.log.v1.PutApp
 	(*Admission)(nil),        // 6: holdfast.log.v1.Admission
 	(*SetPolicy)(nil),        // 7: holdfast.log.v1.SetPolicy
-	(*PutCredential)(nil),    // 8: holdfast.log.v1.PutCredential
-	(*SetCredential)(nil),    // 9: holdfast.log.v1.SetCredential
-	(*RevokeCredential)(nil), // 10: holdfast.log.v1.RevokeCredential
-	(*PutQuotePolicy)(nil),   // 11: holdfast.log.v1.PutQuotePolicy
-	(*QuotePolicy)(nil),      // 12: holdfast.log.v1.QuotePolicy
-	(*SetCondition)(nil),     // 13: holdfast.log.v1.SetCondition
-	(*Tick)(nil),             // 14: holdfast.log.v1.Tick
-	(*PutKey)(nil),           // 15: holdfast.log.v1.PutKey
-	(*SetKeyState)(nil),      // 16: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 17: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 18: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 19: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 20: holdfast.log.v1.App
-	(*Credential)(nil),       // 21: holdfast.log.v1.Credential
-	(*Key)(nil),              // 22: holdfast.log.v1.Key
-	(*KeyVersion)(nil),       // 23: holdfast.log.v1.KeyVersion
-	(*Record)(nil),           // 24: holdfast.log.v1.Record
-	(*Header)(nil),           // 25: holdfast.log.v1.Header
-	(*Seen)(nil),             // 26: holdfast.log.v1.Seen
-	(*Done)(nil),             // 27: holdfast.log.v1.Done
-	(*End)(nil),              // 28: holdfast.log.v1.End
+	(*SetAmendment)(nil),     // 8: holdfast.log.v1.SetAmendment
+	(*PutCredential)(nil),    // 9: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),    // 10: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil), // 11: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),   // 12: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),      // 13: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),     // 14: holdfast.log.v1.SetCondition
+	(*Tick)(nil),             // 15: holdfast.log.v1.Tick
+	(*PutKey)(nil),           // 16: holdfast.log.v1.PutKey
+	(*SetKeyState)(nil),      // 17: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),        // 18: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),    // 19: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),        // 20: holdfast.log.v1.ImportKey
+	(*App)(nil),              // 21: holdfast.log.v1.App
+	(*Credential)(nil),       // 22: holdfast.log.v1.Credential
+	(*Key)(nil),              // 23: holdfast.log.v1.Key
+	(*KeyVersion)(nil),       // 24: holdfast.log.v1.KeyVersion
+	(*Record)(nil),           // 25: holdfast.log.v1.Record
+	(*Header)(nil),           // 26: holdfast.log.v1.Header
+	(*PastPolicy)(nil),       // 27: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),             // 28: holdfast.log.v1.Seen
+	(*Done)(nil),             // 29: holdfast.log.v1.Done
+	(*End)(nil),              // 30: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	15, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	16, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	17, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	18, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	19, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	16, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	17, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	18, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	19, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	20, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	8,  // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	9,  // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	10, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	11, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	13, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	14, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
-	4,  // 15: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 16: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	20, // 17: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	21, // 18: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 19: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	21, // 20: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	9,  // 21: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	12, // 22: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	22, // 23: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	23, // 24: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	23, // 25: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	25, // 26: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	20, // 27: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	21, // 28: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	22, // 29: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	26, // 30: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	27, // 31: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	28, // 32: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	12, // 33: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 34: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	2,  // 35: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	9,  // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	10, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	11, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	12, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	14, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	15, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
+	4,  // 16: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	3,  // 17: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	21, // 18: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	22, // 19: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	6,  // 20: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	22, // 21: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	10, // 22: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	13, // 23: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	23, // 24: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	24, // 25: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	24, // 26: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	26, // 27: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	21, // 28: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	22, // 29: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	23, // 30: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	28, // 31: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	29, // 32: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	30, // 33: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	13, // 34: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 35: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	27, // 36: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	2,  // 37: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -2638,8 +2803,9 @@ func file_command_proto_init() {
 		(*Command_PutQuotePolicy)(nil),
 		(*Command_SetCondition)(nil),
 		(*Command_Tick)(nil),
+		(*Command_SetAmendment)(nil),
 	}
-	file_command_proto_msgTypes[24].OneofWrappers = []any{
+	file_command_proto_msgTypes[25].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -2649,6 +2815,7 @@ func file_command_proto_init() {
 		(*Record_End)(nil),
 		(*Record_QuotePolicy)(nil),
 		(*Record_Admission)(nil),
+		(*Record_PastPolicy)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2656,7 +2823,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -280,7 +280,6 @@ func TestEnrolAttested(t *testing.T) {
 		"a challenge of another length": edit(func(r *kms.AttestedEnrolment) { r.Challenge = r.Challenge[1:] }),
 		"a quote that was altered":      edit(func(r *kms.AttestedEnrolment) { r.Evidence.Quote[200] ^= 1 }),
 		"a quote cut short":             edit(func(r *kms.AttestedEnrolment) { r.Evidence.Quote = r.Evidence.Quote[:300] }),
-		"no collateral":                 edit(func(r *kms.AttestedEnrolment) { r.Evidence.Collateral = nil }),
 		"another TEE's name":            edit(func(r *kms.AttestedEnrolment) { r.Evidence.TEE = "snp" }),
 	} {
 		want(t, name, enrol(r), kms.Denied)

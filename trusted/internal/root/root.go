@@ -28,19 +28,6 @@ const SecretSize = 32
 // ChecksumSize is the length of a checksum in bytes.
 const ChecksumSize = 32
 
-// Labels separate what is derived from a master secret. One deployment of the
-// derivations uses one set; Oasis' set reproduces Oasis' vectors.
-type Labels struct {
-	Checksum string
-	Wrapping string
-}
-
-// HoldfastLabels are ours.
-var HoldfastLabels = Labels{
-	Checksum: "holdfast/v1/master-secret-checksum",
-	Wrapping: "holdfast/v1/wrapping-key",
-}
-
 // A Source says where master secrets come from. Today it is a set that the
 // node holds whole; a secret shared by threshold among nodes can take its place.
 type Source interface {
@@ -51,43 +38,13 @@ type Source interface {
 	Current() uint32
 }
 
-// A Set is the plainest Source: every generation, in memory.
-type Set struct {
-	mu      sync.RWMutex
-	secrets map[uint32]secret.Bytes
-	current uint32
-}
-
-// NewSet starts a set with generation 0.
-func NewSet(s0 secret.Bytes) *Set {
-	return &Set{secrets: map[uint32]secret.Bytes{0: s0}}
-}
-
-// Secret implements Source.
-func (s *Set) Secret(generation uint32) (secret.Bytes, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	b, ok := s.secrets[generation]
-	if !ok {
-		return secret.Bytes{}, kms.Errorf(kms.NotFound, "this node does not hold master secret %d", generation)
-	}
-	return b, nil
-}
-
-// Current implements Source.
-func (s *Set) Current() uint32 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.current
-}
-
 // A Root derives keys from a Source, for one domain.
 type Root struct {
 	source Source
 	domain kms.DomainID
 	labels Labels
 
-	mu       sync.Mutex
+	mu       sync.RWMutex
 	wrapping map[uint32]secret.Bytes // by generation; derived once
 }
 
@@ -131,24 +88,48 @@ func (r *Root) VerifyChecksum(generation uint32, previous, want []byte) error {
 
 // wrappingKey derives the wrapping key of a generation, once.
 func (r *Root) wrappingKey(generation uint32) (secret.Bytes, error) {
+	r.mu.RLock()
+	k, ok := r.wrapping[generation]
+	r.mu.RUnlock()
+	if ok {
+		return k, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if k, ok := r.wrapping[generation]; ok {
 		return k, nil
 	}
+	key, err := r.derive(generation, SecretSize, r.labels.Wrapping, r.domain[:])
+	if err == nil {
+		r.wrapping[generation] = key
+	}
+	return key, err
+}
+
+// derive returns size bytes of what a label and a context make of a generation's
+// master secret itself.
+func (r *Root) derive(generation uint32, size int, label string, context ...[]byte) (secret.Bytes, error) {
 	s, err := r.source.Secret(generation)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
 	var key secret.Bytes
 	err = s.Use(func(b []byte) error {
-		key = secret.New(KMAC256(b, SecretSize, r.labels.Wrapping, r.domain[:]))
+		key = secret.New(KMAC256(b, size, label, context...))
 		return nil
 	})
-	if err == nil {
-		r.wrapping[generation] = key
-	}
 	return key, err
+}
+
+// Forget wipes what was derived from a generation and kept, once the Source has
+// it no more: nothing under it opens after that.
+func (r *Root) Forget(generation uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k, ok := r.wrapping[generation]; ok {
+		k.Wipe()
+		delete(r.wrapping, generation)
+	}
 }
 
 // A Purpose separates the keys that wrap different kinds of things. It is the
@@ -216,6 +197,37 @@ func (r *Root) Unwrap(slot Slot, wrapped []byte) (secret.Bytes, error) {
 		return secret.Bytes{}, kms.Errorf(kms.Damaged, "wrapped secret does not open in its place")
 	}
 	return secret.New(plain), nil
+}
+
+// Rewrap opens what is wrapped in one slot and wraps it in another, which is to
+// take its place. It opens the new one too before it returns it: the old one is
+// about to be the only other copy, and then to be none. The error is Damaged, or
+// that of a generation that is not held.
+func (r *Root) Rewrap(from, to Slot, wrapped []byte) ([]byte, error) {
+	plain, err := r.Unwrap(from, wrapped)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Wipe()
+	out, err := r.Wrap(to, plain)
+	if err != nil {
+		return nil, err
+	}
+	again, err := r.Unwrap(to, out)
+	if err != nil {
+		return nil, err
+	}
+	defer again.Wipe()
+	err = again.Use(func(b []byte) error {
+		if !plain.Equal(b) {
+			return kms.Errorf(kms.Damaged, "a secret does not come back as it was wrapped: this machine makes mistakes")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (r *Root) aead(slot Slot) (cipher.AEAD, error) {

@@ -161,6 +161,8 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.putQuotePolicy(c.GetPrincipal(), op.PutQuotePolicy)
 	case *command.Command_SetPolicy:
 		return m.setPolicy(op.SetPolicy)
+	case *command.Command_SetAmendment:
+		return m.setAmendment(op.SetAmendment)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:
@@ -218,6 +220,7 @@ func (m *Machine) found(p *command.Found) Result {
 	if err != nil {
 		return refuseAs(err)
 	}
+	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	return Result{}

@@ -42,6 +42,7 @@ func (s *Snapshot) Write(w io.Writer) error {
 	}
 	v.putRule(h)
 	out.put(&command.Record{Kind: &command.Record_Header{Header: h}})
+	v.writePast(out)
 	v.apps.Scan(func(_ string, a *App) bool {
 		return out.put(&command.Record{Kind: &command.Record_App{App: &command.App{Id: a.ID[:], Created: a.Created}}})
 	})
@@ -157,6 +158,9 @@ func (m *Machine) finish(in *bufio.Reader, end *command.End, n uint64) error {
 	if end.GetRecords() != n {
 		return malformed("snapshot end")
 	}
+	if err := m.checkPast(); err != nil {
+		return err
+	}
 	if _, err := in.ReadByte(); err != io.EOF {
 		if err != nil {
 			return err
@@ -211,6 +215,8 @@ func (m *Machine) load(rec *command.Record) error {
 			return err
 		}
 		m.addQuotePolicy(q)
+	case *command.Record_PastPolicy:
+		return m.loadPast(r.PastPolicy)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:

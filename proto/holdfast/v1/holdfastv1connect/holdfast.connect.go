@@ -74,6 +74,16 @@ const (
 	// PolicyServiceSubmitPolicyProcedure is the fully-qualified name of the PolicyService's
 	// SubmitPolicy RPC.
 	PolicyServiceSubmitPolicyProcedure = "/holdfast.v1.PolicyService/SubmitPolicy"
+	// PolicyServiceCheckPolicyProcedure is the fully-qualified name of the PolicyService's CheckPolicy
+	// RPC.
+	PolicyServiceCheckPolicyProcedure = "/holdfast.v1.PolicyService/CheckPolicy"
+	// PolicyServiceAmendProcedure is the fully-qualified name of the PolicyService's Amend RPC.
+	PolicyServiceAmendProcedure = "/holdfast.v1.PolicyService/Amend"
+	// PolicyServiceGetPolicyProcedure is the fully-qualified name of the PolicyService's GetPolicy RPC.
+	PolicyServiceGetPolicyProcedure = "/holdfast.v1.PolicyService/GetPolicy"
+	// PolicyServiceListPoliciesProcedure is the fully-qualified name of the PolicyService's
+	// ListPolicies RPC.
+	PolicyServiceListPoliciesProcedure = "/holdfast.v1.PolicyService/ListPolicies"
 	// KeyServiceSetConditionProcedure is the fully-qualified name of the KeyService's SetCondition RPC.
 	KeyServiceSetConditionProcedure = "/holdfast.v1.KeyService/SetCondition"
 	// KeyServiceGetConditionProcedure is the fully-qualified name of the KeyService's GetCondition RPC.
@@ -498,10 +508,25 @@ func (UnimplementedCredentialServiceHandler) RevokeCredential(context.Context, *
 
 // PolicyServiceClient is a client for the holdfast.v1.PolicyService service.
 type PolicyServiceClient interface {
-	// SubmitPolicy puts the next policy in force: signed by the threshold, and by
-	// the owner, who submits it.
-	// Errors: invalid_argument, permission_denied, failed_precondition (not the successor).
+	// SubmitPolicy puts the next policy in force, or schedules it where it says when:
+	// signed by the threshold, and by the owner, who submits it.
+	// Errors: invalid_argument, permission_denied (signatures, another domain, a
+	// policy that would expel the node), already_exists (it is in force),
+	// failed_precondition (stale or not the successor, expired).
 	SubmitPolicy(context.Context, *connect.Request[v1.SubmitPolicyRequest]) (*connect.Response[v1.SubmitPolicyResponse], error)
+	// CheckPolicy says what SubmitPolicy would say, and who would be locked out as
+	// far as this node can tell. It changes nothing. Errors: those of SubmitPolicy,
+	// but for a policy that would expel the node, which it tells.
+	CheckPolicy(context.Context, *connect.Request[v1.CheckPolicyRequest]) (*connect.Response[v1.CheckPolicyResponse], error)
+	// Amend changes what the charter said: signed by the threshold and every new
+	// key, and by the owner, who submits it; where it names a new owner, by that one.
+	// Errors: those of SubmitPolicy; resource_exhausted.
+	Amend(context.Context, *connect.Request[v1.AmendRequest]) (*connect.Response[v1.AmendResponse], error)
+	// GetPolicy returns the policy in force, or one of the last hundred before it,
+	// with everything that it is to be verified by. Errors: not_found.
+	GetPolicy(context.Context, *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error)
+	// ListPolicies lists the policies that were in force, and the one that is.
+	ListPolicies(context.Context, *connect.Request[v1.ListPoliciesRequest]) (*connect.Response[v1.ListPoliciesResponse], error)
 }
 
 // NewPolicyServiceClient constructs a client for the holdfast.v1.PolicyService service. By default,
@@ -521,12 +546,40 @@ func NewPolicyServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(policyServiceMethods.ByName("SubmitPolicy")),
 			connect.WithClientOptions(opts...),
 		),
+		checkPolicy: connect.NewClient[v1.CheckPolicyRequest, v1.CheckPolicyResponse](
+			httpClient,
+			baseURL+PolicyServiceCheckPolicyProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("CheckPolicy")),
+			connect.WithClientOptions(opts...),
+		),
+		amend: connect.NewClient[v1.AmendRequest, v1.AmendResponse](
+			httpClient,
+			baseURL+PolicyServiceAmendProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("Amend")),
+			connect.WithClientOptions(opts...),
+		),
+		getPolicy: connect.NewClient[v1.GetPolicyRequest, v1.GetPolicyResponse](
+			httpClient,
+			baseURL+PolicyServiceGetPolicyProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("GetPolicy")),
+			connect.WithClientOptions(opts...),
+		),
+		listPolicies: connect.NewClient[v1.ListPoliciesRequest, v1.ListPoliciesResponse](
+			httpClient,
+			baseURL+PolicyServiceListPoliciesProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("ListPolicies")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // policyServiceClient implements PolicyServiceClient.
 type policyServiceClient struct {
 	submitPolicy *connect.Client[v1.SubmitPolicyRequest, v1.SubmitPolicyResponse]
+	checkPolicy  *connect.Client[v1.CheckPolicyRequest, v1.CheckPolicyResponse]
+	amend        *connect.Client[v1.AmendRequest, v1.AmendResponse]
+	getPolicy    *connect.Client[v1.GetPolicyRequest, v1.GetPolicyResponse]
+	listPolicies *connect.Client[v1.ListPoliciesRequest, v1.ListPoliciesResponse]
 }
 
 // SubmitPolicy calls holdfast.v1.PolicyService.SubmitPolicy.
@@ -534,12 +587,47 @@ func (c *policyServiceClient) SubmitPolicy(ctx context.Context, req *connect.Req
 	return c.submitPolicy.CallUnary(ctx, req)
 }
 
+// CheckPolicy calls holdfast.v1.PolicyService.CheckPolicy.
+func (c *policyServiceClient) CheckPolicy(ctx context.Context, req *connect.Request[v1.CheckPolicyRequest]) (*connect.Response[v1.CheckPolicyResponse], error) {
+	return c.checkPolicy.CallUnary(ctx, req)
+}
+
+// Amend calls holdfast.v1.PolicyService.Amend.
+func (c *policyServiceClient) Amend(ctx context.Context, req *connect.Request[v1.AmendRequest]) (*connect.Response[v1.AmendResponse], error) {
+	return c.amend.CallUnary(ctx, req)
+}
+
+// GetPolicy calls holdfast.v1.PolicyService.GetPolicy.
+func (c *policyServiceClient) GetPolicy(ctx context.Context, req *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error) {
+	return c.getPolicy.CallUnary(ctx, req)
+}
+
+// ListPolicies calls holdfast.v1.PolicyService.ListPolicies.
+func (c *policyServiceClient) ListPolicies(ctx context.Context, req *connect.Request[v1.ListPoliciesRequest]) (*connect.Response[v1.ListPoliciesResponse], error) {
+	return c.listPolicies.CallUnary(ctx, req)
+}
+
 // PolicyServiceHandler is an implementation of the holdfast.v1.PolicyService service.
 type PolicyServiceHandler interface {
-	// SubmitPolicy puts the next policy in force: signed by the threshold, and by
-	// the owner, who submits it.
-	// Errors: invalid_argument, permission_denied, failed_precondition (not the successor).
+	// SubmitPolicy puts the next policy in force, or schedules it where it says when:
+	// signed by the threshold, and by the owner, who submits it.
+	// Errors: invalid_argument, permission_denied (signatures, another domain, a
+	// policy that would expel the node), already_exists (it is in force),
+	// failed_precondition (stale or not the successor, expired).
 	SubmitPolicy(context.Context, *connect.Request[v1.SubmitPolicyRequest]) (*connect.Response[v1.SubmitPolicyResponse], error)
+	// CheckPolicy says what SubmitPolicy would say, and who would be locked out as
+	// far as this node can tell. It changes nothing. Errors: those of SubmitPolicy,
+	// but for a policy that would expel the node, which it tells.
+	CheckPolicy(context.Context, *connect.Request[v1.CheckPolicyRequest]) (*connect.Response[v1.CheckPolicyResponse], error)
+	// Amend changes what the charter said: signed by the threshold and every new
+	// key, and by the owner, who submits it; where it names a new owner, by that one.
+	// Errors: those of SubmitPolicy; resource_exhausted.
+	Amend(context.Context, *connect.Request[v1.AmendRequest]) (*connect.Response[v1.AmendResponse], error)
+	// GetPolicy returns the policy in force, or one of the last hundred before it,
+	// with everything that it is to be verified by. Errors: not_found.
+	GetPolicy(context.Context, *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error)
+	// ListPolicies lists the policies that were in force, and the one that is.
+	ListPolicies(context.Context, *connect.Request[v1.ListPoliciesRequest]) (*connect.Response[v1.ListPoliciesResponse], error)
 }
 
 // NewPolicyServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -555,10 +643,42 @@ func NewPolicyServiceHandler(svc PolicyServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(policyServiceMethods.ByName("SubmitPolicy")),
 		connect.WithHandlerOptions(opts...),
 	)
+	policyServiceCheckPolicyHandler := connect.NewUnaryHandler(
+		PolicyServiceCheckPolicyProcedure,
+		svc.CheckPolicy,
+		connect.WithSchema(policyServiceMethods.ByName("CheckPolicy")),
+		connect.WithHandlerOptions(opts...),
+	)
+	policyServiceAmendHandler := connect.NewUnaryHandler(
+		PolicyServiceAmendProcedure,
+		svc.Amend,
+		connect.WithSchema(policyServiceMethods.ByName("Amend")),
+		connect.WithHandlerOptions(opts...),
+	)
+	policyServiceGetPolicyHandler := connect.NewUnaryHandler(
+		PolicyServiceGetPolicyProcedure,
+		svc.GetPolicy,
+		connect.WithSchema(policyServiceMethods.ByName("GetPolicy")),
+		connect.WithHandlerOptions(opts...),
+	)
+	policyServiceListPoliciesHandler := connect.NewUnaryHandler(
+		PolicyServiceListPoliciesProcedure,
+		svc.ListPolicies,
+		connect.WithSchema(policyServiceMethods.ByName("ListPolicies")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/holdfast.v1.PolicyService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case PolicyServiceSubmitPolicyProcedure:
 			policyServiceSubmitPolicyHandler.ServeHTTP(w, r)
+		case PolicyServiceCheckPolicyProcedure:
+			policyServiceCheckPolicyHandler.ServeHTTP(w, r)
+		case PolicyServiceAmendProcedure:
+			policyServiceAmendHandler.ServeHTTP(w, r)
+		case PolicyServiceGetPolicyProcedure:
+			policyServiceGetPolicyHandler.ServeHTTP(w, r)
+		case PolicyServiceListPoliciesProcedure:
+			policyServiceListPoliciesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -570,6 +690,22 @@ type UnimplementedPolicyServiceHandler struct{}
 
 func (UnimplementedPolicyServiceHandler) SubmitPolicy(context.Context, *connect.Request[v1.SubmitPolicyRequest]) (*connect.Response[v1.SubmitPolicyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.SubmitPolicy is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) CheckPolicy(context.Context, *connect.Request[v1.CheckPolicyRequest]) (*connect.Response[v1.CheckPolicyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.CheckPolicy is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) Amend(context.Context, *connect.Request[v1.AmendRequest]) (*connect.Response[v1.AmendResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.Amend is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) GetPolicy(context.Context, *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.GetPolicy is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) ListPolicies(context.Context, *connect.Request[v1.ListPoliciesRequest]) (*connect.Response[v1.ListPoliciesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.ListPolicies is not implemented"))
 }
 
 // KeyServiceClient is a client for the holdfast.v1.KeyService service.
