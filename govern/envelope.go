@@ -32,11 +32,12 @@ const (
 	TicketType          PayloadType = "application/vnd.holdfast.ticket.v1+json"
 	ApprovalType        PayloadType = "application/vnd.holdfast.approval.v1+json"
 	ConditionChangeType PayloadType = "application/vnd.holdfast.condition-change.v1+json"
+	OrderType           PayloadType = "application/vnd.holdfast.order.v1+json"
 )
 
 var payloadNames = map[PayloadType]string{
 	BootstrapType: "bootstrap", PolicyType: "policy", AmendmentType: "amendment", RecoveryType: "recovery",
-	TicketType: "ticket", ApprovalType: "approval", ConditionChangeType: "condition change",
+	TicketType: "ticket", ApprovalType: "approval", ConditionChangeType: "condition change", OrderType: "order",
 }
 
 // Known reports whether t is one of the types above.

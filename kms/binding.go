@@ -22,6 +22,21 @@ func ContextBinding(m map[string]string) Binding { return Binding{context: m} }
 // Raw returns the bytes, and false where the binding is a context.
 func (b Binding) Raw() ([]byte, bool) { return b.raw, len(b.context) == 0 }
 
+// Context returns the map, and false where the binding is to bytes.
+func (b Binding) Context() (map[string]string, bool) { return b.context, len(b.context) > 0 }
+
+// IsZero reports whether the binding is "nothing".
+func (b Binding) IsZero() bool { return len(b.raw) == 0 && len(b.context) == 0 }
+
+// Size is how long the data is that is bound to, in bytes.
+func (b Binding) Size() int {
+	n := len(b.raw)
+	for name, value := range b.context {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 // The labels under which each type of binding is encoded; no encoding of one
 // type is an encoding of another.
 const (

@@ -16,6 +16,11 @@ type CreateKeyRequest struct {
 	Origin     Origin
 	Exportable bool
 	Condition  []byte // the JSON of govern.Condition: which attested programs may use the key; empty: none
+
+	Expires     time.Time // zero: never
+	Description string
+	Tags        []Tag
+	Alias       string // made with the key, in one step; "": none
 }
 
 // EncryptRequest asks to encrypt Plaintext under the key's current version.
@@ -114,6 +119,10 @@ type PublicKey struct {
 type ListKeysRequest struct {
 	After KeyID // zero: from the start
 	Limit int   // zero: MaxKeysPage
+
+	// Filters, for DescribeKeys alone.
+	State KeyState // zero: any
+	Tag   *Tag     // nil: any; with an empty value, any value of that name
 }
 
 // MaxKeysPage is the most keys that one page lists.
@@ -123,6 +132,13 @@ const MaxKeysPage = 10_000
 type KeyPage struct {
 	Keys []Key
 	Next KeyID
+}
+
+// KeyDescriptionPage is one page of keys that a filter lets through. It may be
+// short, or empty, and still not be the last one.
+type KeyDescriptionPage struct {
+	Keys []KeyDescription
+	Next KeyID // zero: it is the last one
 }
 
 // Enrolment is a new app with its first credential.

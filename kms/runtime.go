@@ -3,6 +3,7 @@ package kms
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"time"
 )
 
@@ -28,6 +29,15 @@ type RuntimeKey struct {
 	ID        RuntimeKeyID
 	Ephemeral bool
 	Period    uint64 // the generation of the master secret, or where Ephemeral the epoch
+}
+
+// String is the key for a person: `ledger, key id 00…, epoch 7`.
+func (k RuntimeKey) String() string {
+	period := "generation"
+	if k.Ephemeral {
+		period = "epoch"
+	}
+	return fmt.Sprintf("%q, key id %s, %s %d", k.Runtime, k.ID, period, k.Period)
 }
 
 // Validate refuses what cannot name a key pair. The error is Invalid and names
@@ -115,11 +125,13 @@ type RuntimeSigningKey struct {
 	Generation uint32
 	Public     [32]byte // Ed25519
 	Checksum   [32]byte // of that generation's master secret, in the domain's chain
+	Retired    bool     // it signs nothing any more; what it signed can be verified
 }
 
 // RuntimeKeys is a key pair of a runtime, for the runtime. Who has them wipes them.
 type RuntimeKeys struct {
 	RuntimeKey
+	Domain  DomainID
 	Public  [32]byte
 	Private []byte // X25519, 32 bytes
 	State   []byte // symmetric, 32 bytes

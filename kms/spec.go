@@ -341,4 +341,7 @@ const (
 	// ciphertext ‖ 12-byte nonce ‖ 16-byte tag. SM4: ciphertext ‖ 16-byte counter
 	// block or vector. RSA: as long as the modulus. SM2: ASN.1 DER (GM/T 0009).
 	LayoutEHSM
+	// LayoutOwn, in a request, is LayoutNative for a spec whose ciphertexts have
+	// it, and else LayoutEHSM, which then is bound to nothing: a binding is refused.
+	LayoutOwn
 )

@@ -72,7 +72,7 @@ func wholly(m protoreflect.Message) bool {
 	known := len(m.GetUnknown()) == 0
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
-		case f.Message() == nil || f.IsMap(): // ours have no maps
+		case f.Message() == nil || f.IsMap(): // ours are of text to text
 		case f.IsList():
 			for i := range v.List().Len() {
 				known = known && wholly(v.List().Get(i).Message())

@@ -76,6 +76,24 @@ var reasons = map[string]map[kms.Kind]string{
 		kms.Exhausted: "the app has its full number of credentials, the old one included: revoke one, or give no grace time"},
 	"/holdfast.v1.SessionService/OpenSession": {
 		kms.Denied: "the evidence does not prove what the domain's policy asks of every platform"},
+	"/holdfast.v1.KeyService/CreateKey": {
+		kms.Exists:  "the app has an alias of this name: UpdateAlias has it name another key",
+		kms.Misused: "keys of this spec are not for these usages"},
+	"/holdfast.v1.KeyService/RotateKey": {
+		kms.Misused:   "keys of this spec, and imported ones, are not rotated in place: make a new key and have the alias name it",
+		kms.Exhausted: "the key has its full number of versions: re-encrypt what is under the oldest, and destroy them"},
+	"/holdfast.v1.KeyService/SetKeyVersionState": {
+		kms.Misused: "the current version stays enabled, and only a disabled version can be destroyed"},
+	"/holdfast.v1.KeyService/ScheduleKeyDeletion": {
+		kms.Exists: "the key's deletion is scheduled already"},
+	"/holdfast.v1.KeyService/CancelKeyDeletion": {
+		kms.Misused: "no deletion of the key is scheduled"},
+	"/holdfast.v1.KeyService/CreateAlias": {
+		kms.Exists:    "the app has an alias of this name: UpdateAlias has it name another key",
+		kms.Exhausted: "the key has its full number of aliases"},
+	"/holdfast.v1.KeyService/UpdateAlias": {
+		kms.NotFound:  "no such alias or key",
+		kms.Exhausted: "the key has its full number of aliases"},
 	"/holdfast.v1.KeyService/SetCondition": {
 		kms.Denied:   "a condition is widened only by a caller whose session meets the present one, or by an operator's document for just this change",
 		kms.Conflict: "the key changed meanwhile, or the operator's document is for another revision of it"},
@@ -85,6 +103,10 @@ var reasons = map[string]map[kms.Kind]string{
 		kms.Expired:   "the ticket or challenge has expired: ask for another one",
 		kms.Exists:    "the ticket or challenge was used before: ask for another one",
 		kms.Exhausted: "the domain has its full number of apps"},
+	"/holdfast.v1.RuntimeService/GetPublicKey": runtimeReasons,
+	"/holdfast.v1.RuntimeService/GetKeys":      runtimeReasons,
+	"/holdfast.v1.RuntimeService/Decrypt":      runtimeReasons,
+	"/holdfast.v1.RuntimeService/Mac":          runtimeReasons,
 }
 
 // told makes the error that leaves: its kind, its field, and nothing else.

@@ -32,7 +32,8 @@ const Prefix = "/holdfast.v1."
 type Caller interface {
 	Credentials
 	Revoker
-	Conditions
+	Keys
+	Runtimes
 }
 
 // Config is what the facade needs. A service whose part of it is nil is not
@@ -47,7 +48,11 @@ type Config struct {
 	Enroller Enroller
 	Prover   Prover
 	Ruler    Ruler
-	Opener   Opener
+	// Custodian serves the DomainService.
+	Custodian Custodian
+	Opener    Opener
+	// Publisher serves the RuntimeService, with Callers.
+	Publisher Publisher
 
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -82,8 +87,14 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 	if c.Opener != nil {
 		all = append(all, open(row(holdfastv1connect.NewSessionServiceHandler(sessions{c.Opener}, opts...))))
 	}
+	if c.Custodian != nil {
+		all = append(all, open(row(holdfastv1connect.NewDomainServiceHandler(domains{c.Custodian}, opts...))))
+	}
 	if c.Ruler != nil {
 		all = append(all, open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...))))
+	}
+	if c.Publisher != nil {
+		all = append(all, runtimes(c.Publisher, opts...)...)
 	}
 	return all
 }

@@ -15,12 +15,17 @@ import (
 type cli struct {
 	JSON bool `name:"json" help:"Print the result as one JSON document, and an error too."`
 
-	Dev    devCmd    `cmd:"" help:"Start a whole domain on this machine, to try things out."`
+	Dev    devCmds   `cmd:"" help:"Start a whole domain on this machine, to try things out."`
 	Enroll enrollCmd `cmd:"" help:"Make a new app and keep its credential in a file."`
 	Key    keyCmd    `cmd:"" help:"Create, list and look after keys."`
 
 	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke the app's credentials."`
 	Ticket     ticketCmd     `cmd:"" help:"Issue tickets that let others enroll."`
+
+	Signer    signerCmd    `cmd:"" help:"Make keys that sign documents of governance."`
+	Charter   charterCmd   `cmd:"" help:"Write the document that a domain is founded on, and amend it."`
+	Bootstrap bootstrapCmd `cmd:"" help:"Write and sign the document that founds a domain."`
+	Policy    policyCmd    `cmd:"" help:"Write, sign and submit who may be a node, ask for keys, and operate."`
 
 	Encrypt encryptCmd `cmd:"" help:"Encrypt up to 6144 bytes under a key."`
 	Decrypt decryptCmd `cmd:"" help:"Open what encrypt or datakey made."`
@@ -32,9 +37,11 @@ type cli struct {
 	Mac     macCmd     `cmd:"" help:"Authenticate a message with a secret key, or check that."`
 	Trust   trustCmd   `cmd:"" help:"Have a node prove what it is, and write the CA certificate to trust."`
 	Attest  attestCmd  `cmd:"" help:"Judge or show evidence of a TEE."`
+	Runtime runtimeCmd `cmd:"" help:"Keys of attested runtimes."`
 
 	Collateral collateralCmd `cmd:"" help:"Fetch what vendors publish about platforms."`
 
+	Domain  domainCmd  `cmd:"" help:"Look after the domain's master secrets."`
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
 	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`
 	Bench   benchCmd   `cmd:"" help:"Load a node and measure it."`

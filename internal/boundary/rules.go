@@ -95,6 +95,8 @@ var rules = Rules{
 			Reason: "bench shows each operation next to the library alone"},
 		{By: []string{"./cmd/holdfast"}, Imports: []string{"github.com/alecthomas/kong"},
 			Reason: "commands, flags and help from one struct"},
+		{By: []string{"./cmd/holdfast"}, Imports: []string{"golang.org/x/term"},
+			Reason: "a passphrase that is asked for is not shown"},
 		{By: []string{"./host/...", "./cmd/holdfast/..."}, Imports: []string{"golang.org/x/sys/unix", "golang.org/x/sys/windows"},
 			Reason: "system calls that package syscall lacks"},
 		{By: []string{"./attest/snp"}, Imports: []string{"github.com/google/go-sev-guest/abi", "github.com/google/go-sev-guest/kds", "github.com/google/go-sev-guest/proto/sevsnp",

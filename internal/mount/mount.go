@@ -5,7 +5,6 @@ package mount
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/holdfast-kms/holdfast/api"
 	"github.com/holdfast-kms/holdfast/api/ehsm"
@@ -22,37 +21,40 @@ type Program struct {
 
 // Handler is the whole API of a node; it is a server.Config's Mount.
 func (p Program) Handler(n *server.Node) http.Handler {
-	core := n.Core()
-	facades := &api.Table{
-		Routes: []api.Route{{Method: http.MethodGet, Path: "/status",
-			Handler: api.StatusPage{Status: func(context.Context) kms.Status { return n.Status() }}}},
-		Rest: ehsm.New(ehsm.Config{
-			Authenticate: func(ctx context.Context, c kms.Credential) (ehsm.Caller, error) {
-				caller, err := core.Authenticate(ctx, c)
-				if err != nil { // not a nil *Caller in an interface
-					return nil, err
-				}
-				return caller, nil
-			},
-			Enroll:  core.Enrol,
-			Version: p.Version, GitSHA: p.Revision,
-		}),
+	return &api.Table{
+		Routes: []api.Route{
+			{Method: http.MethodGet, Path: "/status", Handler: api.StatusPage{Status: func(context.Context) kms.Status { return n.Status() }}},
+			{Path: native.Prefix, Prefix: true, Handler: own(n)},
+		},
+		Rest: p.ehsm(n.Core()),
 	}
-	own := native.New(native.Config{
+}
+
+// own is Holdfast's own API.
+func own(n *server.Node) http.Handler {
+	core := n.Core()
+	return native.New(native.Config{
 		Authenticate: func(ctx context.Context, c kms.Credential) (native.Caller, error) {
+			caller, err := core.Authenticate(ctx, c)
+			if err != nil { // not a nil *Caller in an interface
+				return nil, err
+			}
+			return caller, nil
+		},
+		Enroller: core, Prover: n, Custodian: n, Ruler: core, Opener: core, Publisher: core,
+	})
+}
+
+func (p Program) ehsm(core *server.Core) http.Handler {
+	return ehsm.New(ehsm.Config{
+		Authenticate: func(ctx context.Context, c kms.Credential) (ehsm.Caller, error) {
 			caller, err := core.Authenticate(ctx, c)
 			if err != nil {
 				return nil, err
 			}
 			return caller, nil
 		},
-		Enroller: core, Prover: n, Ruler: core, Opener: core,
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, native.Prefix) {
-			own.ServeHTTP(w, r)
-			return
-		}
-		facades.ServeHTTP(w, r)
+		Enroll:  core.Enrol,
+		Version: p.Version, GitSHA: p.Revision,
 	})
 }

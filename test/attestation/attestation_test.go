@@ -1,6 +1,6 @@
 // Package attestation asks other people's verifiers about what attest/simtee
 // mints, so that we do not judge ourselves: go-tdx-guest and go-sev-guest here,
-// and @phala/dcap-qvl in qvl.sh. Each must accept the evidence with nothing but
+// and @phala/dcap-qvl in ../compat/attestation.sh. Each must accept the evidence with nothing but
 // the root swapped, and refuse it under the vendor's.
 package attestation_test
 
@@ -20,7 +20,7 @@ import (
 )
 
 // out makes TestWrite write evidence for a judge that is not written in Go.
-var out = flag.String("out", "", "folder to write evidence for qvl.sh to")
+var out = flag.String("out", "", "folder to write evidence for ../compat/attestation.sh to")
 
 // evidenceDir holds genuine evidence, signed by the vendors. It is others'
 // property and therefore lies beside the project and not in it.
@@ -85,7 +85,7 @@ type judged struct {
 
 const notFromThere = "certificate chain"
 
-// TestWrite writes the evidence that qvl.sh has judged. Without -out it makes
+// TestWrite writes the evidence that ../compat/attestation.sh has judged. Without -out it makes
 // sure that there is something to write.
 func TestWrite(t *testing.T) {
 	cases := genuine(t)

@@ -2,7 +2,7 @@
 // the evidence in a folder, each quote under the development root beside it and
 // under Intel's, and compares what it says with what cases.json says it must.
 //
-// Run by qvl.sh, as: node judge.js FOLDER, with the package in NODE_PATH.
+// Run by ../compat/attestation.sh, as: node judge.js FOLDER, with the package in NODE_PATH.
 "use strict";
 const fs = require("fs");
 const path = require("path");

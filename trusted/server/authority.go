@@ -65,12 +65,13 @@ func newAuthority(r *root.Root, domain string, names []string, now time.Time) (s
 	private := secret.New(pkcs8)
 	defer private.Wipe()
 	a := state.Authority{Certificate: der, Generation: r.Current()}
-	a.WrappedKey, err = r.Wrap(authoritySlot(&a), private)
+	a.WrappedKey, err = r.Wrap(authoritySlot(&a, a.Generation), private)
 	return a, err
 }
 
-func authoritySlot(a *state.Authority) root.Slot {
-	return root.Slot{Purpose: root.WrapCA, Generation: a.Generation, Version: 1, Facts: a.Certificate}
+// authoritySlot is where the authority's key is wrapped under a generation.
+func authoritySlot(a *state.Authority, generation uint32) root.Slot {
+	return root.Slot{Purpose: root.WrapCA, Generation: generation, Version: 1, Facts: a.Certificate}
 }
 
 func hostRange(ip net.IP) *net.IPNet {
@@ -92,7 +93,7 @@ func serial() *big.Int {
 // and never stored.
 type issuer struct {
 	root      *root.Root
-	authority *state.Authority
+	authority func() *state.Authority // as it is wrapped now
 	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
 	public    []byte // SubjectPublicKeyInfo of key
@@ -103,8 +104,8 @@ type issuer struct {
 	renewAt time.Time
 }
 
-func newIssuer(r *root.Root, a *state.Authority, clock Clock) (*issuer, error) {
-	ca, err := x509.ParseCertificate(a.Certificate)
+func newIssuer(r *root.Root, authority func() *state.Authority, clock Clock) (*issuer, error) {
+	ca, err := x509.ParseCertificate(authority().Certificate)
 	if err != nil {
 		return nil, kms.Errorf(kms.Damaged, "the domain's certificate authority does not parse")
 	}
@@ -116,7 +117,7 @@ func newIssuer(r *root.Root, a *state.Authority, clock Clock) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{root: r, authority: a, ca: ca, key: key, public: public, clock: clock}, nil
+	return &issuer{root: r, authority: authority, ca: ca, key: key, public: public, clock: clock}, nil
 }
 
 // certificate is the current API certificate; it renews it in time.
@@ -145,7 +146,8 @@ func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
 	for _, n := range i.ca.PermittedIPRanges {
 		tmpl.IPAddresses = append(tmpl.IPAddresses, n.IP)
 	}
-	private, err := i.root.Unwrap(authoritySlot(i.authority), i.authority.WrappedKey)
+	a := i.authority()
+	private, err := i.root.Unwrap(authoritySlot(a, a.Generation), a.WrappedKey)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ type Clock interface {
 
 // Config says how a node runs.
 type Config struct {
-	Platform Platform
+	Platform Platform // nil: the TEE that this process runs in, see Detect
 	Disk     Disk
 	Clock    Clock
 	Charter  []byte // the domain's charter document, kept apart from the node's state
@@ -82,9 +82,6 @@ type Config struct {
 
 func (c *Config) validate() error {
 	switch {
-	case c.Platform == nil:
-		return kms.Errorf(kms.Invalid, "no platform: a node runs inside a TEE").
-			WithHint("on a machine without one, use `holdfast dev`")
 	case c.Disk == nil, c.Clock == nil, c.Logger == nil, c.Mount == nil:
 		return kms.Errorf(kms.Invalid, "server.Config lacks Disk, Clock, Logger or Mount")
 	}

@@ -54,6 +54,9 @@ func prepare(ctx context.Context, cfg Config) (*founding, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.detect(ctx); err != nil {
+		return nil, err
+	}
 	charter, err := govern.ParseCharter(cfg.Charter)
 	if err != nil {
 		return nil, err
@@ -107,7 +110,7 @@ func Found(ctx context.Context, cfg Config, bootstrap, policy []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.sealer.writeIdentity(f.who), f.sealer.writeRoot(f.who.domain, master)); err != nil {
+	if err := errors.Join(f.sealer.writeIdentity(f.who), f.sealer.writeRoot(f.who.domain, root.NewSet(master), []uint32{0})); err != nil {
 		return err
 	}
 	if err := f.writeLog(ctx, cfg, cmd); err != nil {
@@ -137,6 +140,10 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 	if err != nil {
 		return nil, err
 	}
+	signing, err := r.SigningKey(0)
+	if err != nil {
+		return nil, err
+	}
 	names := cfg.Names
 	if len(names) == 0 {
 		names = loopbackNames
@@ -146,7 +153,7 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 		return nil, err
 	}
 	return &command.Found{Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
-		FeatureLevel: state.FeatureLevel, Checksum: checksum, Simulated: f.claims.Simulated,
+		FeatureLevel: state.FeatureLevel, Checksum: checksum, SigningKey: signing, Simulated: f.claims.Simulated,
 		Evidence:  &command.Evidence{Tee: string(f.evidence.TEE), Quote: f.evidence.Quote, Collateral: f.evidence.Collateral},
 		Authority: &command.Authority{Certificate: ca.Certificate, Generation: ca.Generation, WrappedKey: ca.WrappedKey}}, nil
 }

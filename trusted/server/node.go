@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/runtimes"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
@@ -40,11 +41,14 @@ type Node struct {
 	core    *core.Core
 	issuer  *issuer
 
-	standing *standing
-	sessions *session.Judge
-	quoting  chan struct{} // held by who asks the platform for evidence
-	stopWork context.CancelFunc
-	work     sync.WaitGroup
+	standing    *standing
+	sessions    *session.Judge
+	runtimes    *runtimes.Keys
+	quoting     chan struct{} // held by who asks the platform for evidence
+	generations *generations
+	watched     watched
+	stopWork    context.CancelFunc
+	work        sync.WaitGroup
 
 	closing sync.Once
 	err     error
@@ -72,6 +76,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.detect(ctx); err != nil {
+		return nil, err
+	}
 	charter, err := govern.ParseCharter(cfg.Charter)
 	if err != nil {
 		return nil, kms.Errorf(kms.KindOf(err), "reading the charter: %w", err).WithHint(charterHint)
@@ -94,6 +101,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.root = root.New(set, n.who.domain, root.HoldfastLabels)
+	n.generations = newGenerations(n, s, set)
+	n.runtimes = runtimes.New(n.root, n.who.domain)
 	if err := n.openReplica(ctx, s); err != nil {
 		return nil, err
 	}
@@ -111,6 +120,10 @@ func (n *Node) startWork() {
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, selfCheckInterval, func() { n.Examine(ctx) })
 	})
+	n.work.Go(func() { n.turnEpochs(ctx) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, beatInterval, n.core.Watches().Beat) })
+	n.work.Go(func() { n.generations.run(ctx) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, tickInterval, func() {
 			if err := n.core.Tick(ctx); err != nil {
@@ -161,6 +174,9 @@ func (n *Node) assemble(start time.Time) error {
 	if err := n.checkFounding(view.Founding()); err != nil {
 		return err
 	}
+	if err := n.generations.adopt(view); err != nil {
+		return err
+	}
 	// A host that sets its clock back and restarts the node does not make
 	// requests fresh again that came before the last change.
 	if last := view.Time(); start.Before(last) {
@@ -176,12 +192,12 @@ func (n *Node) assemble(start time.Time) error {
 	if n.authn, err = authn.New(authn.Config{Root: n.root, Start: start, ReplayLimit: n.cfg.ReplayLimit}); err != nil {
 		return err
 	}
-	n.core = core.New(core.Config{Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
+	n.core = core.New(core.Config{Runtimes: n.runtimesConfig(), Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
 		Serving:  func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
 		Admits:   n.standing.judgeUnder,
 		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
 		MaxApps:  n.cfg.MaxApps})
-	n.issuer, err = newIssuer(n.root, &view.Founding().Authority, n.cfg.Clock)
+	n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock)
 	return err
 }
 
@@ -196,7 +212,7 @@ func (n *Node) checkFounding(f *state.Founding) error {
 		return kms.Errorf(kms.Damaged, "the charter is not the one that this node's domain was founded on").
 			WithHint(charterHint)
 	}
-	return n.root.VerifyChecksum(0, nil, f.Checksum)
+	return nil
 }
 
 // Limits of the API's HTTP server.
@@ -216,6 +232,9 @@ var multiplexing = http.HTTP2Config{
 	MaxConcurrentStreams:          16,
 	MaxReceiveBufferPerConnection: 64 << 10,
 	MaxReceiveBufferPerStream:     64 << 10,
+	// A connection that takes nothing for so long is dropped: else a reader that
+	// does not read would hold its streams for ever.
+	WriteByteTimeout: readTimeout,
 }
 
 // Serve serves the API on l until ctx ends, then lets requests under way
@@ -227,6 +246,8 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, HTTP2: &multiplexing, ConnContext: n.cfg.ConnContext,
 		ErrorLog: slog.NewLogLogger(n.cfg.Logger.Handler(), slog.LevelDebug), // remote addresses and TLS errors only
 	}
+	stopWatches := n.core.Watches().Serve()
+	defer stopWatches()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(tls.NewListener(l, srv.TLSConfig)) }()
 	select {
@@ -234,6 +255,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serving the API: %w", err)
 	case <-ctx.Done():
 	}
+	stopWatches() // streams do not end by themselves
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	err := srv.Shutdown(drain)
@@ -250,6 +272,9 @@ func (n *Node) CA() []byte { return n.issuer.pem() }
 // Close stops the node and waits for everything it started.
 func (n *Node) Close() error {
 	n.closing.Do(func() {
+		if n.core != nil {
+			n.core.Watches().End()
+		}
 		n.stopWork()
 		n.work.Wait()
 		n.err = n.replica.Close()

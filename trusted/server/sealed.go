@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
@@ -166,17 +167,31 @@ func publicOf(pkcs8 []byte) ([]byte, error) {
 	return x509.MarshalPKIXPublicKey(&private.PublicKey)
 }
 
-const rootFormat = 1
+const rootFormat = 2
 
-// The layout is format ‖ domain id ‖ (generation, secret)…
-func (s *sealer) writeRoot(domain kms.DomainID, s0 secret.Bytes) error {
-	return s0.Use(func(b []byte) error {
-		out := append([]byte{rootFormat}, domain[:]...)
-		out = binary.BigEndian.AppendUint32(out, 0)
-		return s.write(rootFile, append(out, b...))
-	})
+// entrySize is that of a generation in the root file.
+const entrySize = 4 + root.SecretSize
+
+// writeRoot replaces the root file by one with these generations, in order. The
+// layout is format ‖ domain id ‖ (generation, secret)…
+func (s *sealer) writeRoot(domain kms.DomainID, secrets root.Source, generations []uint32) error {
+	out := make([]byte, 0, 1+len(domain)+len(generations)*entrySize)
+	defer func() { clear(out[:cap(out)]) }()
+	out = append(append(out, rootFormat), domain[:]...)
+	for _, g := range generations {
+		b, err := secrets.Secret(g)
+		if err != nil {
+			return err
+		}
+		out = binary.BigEndian.AppendUint32(out, g)
+		if err := b.Use(func(b []byte) error { out = append(out, b...); return nil }); err != nil {
+			return kms.Errorf(kms.Internal, "master secret %d: %w", g, err)
+		}
+	}
+	return s.write(rootFile, out)
 }
 
+// readRoot returns the generations that the root file has. None is in use yet.
 func (s *sealer) readRoot(domain kms.DomainID) (*root.Set, error) {
 	b, err := s.read(rootFile)
 	if err != nil {
@@ -184,7 +199,7 @@ func (s *sealer) readRoot(domain kms.DomainID) (*root.Set, error) {
 	}
 	defer clear(b)
 	const fixed = 1 + len(domain)
-	if len(b) != fixed+4+root.SecretSize || b[0] != rootFormat || binary.BigEndian.Uint32(b[fixed:]) != 0 {
+	if len(b) < fixed || b[0] != rootFormat || (len(b)-fixed)%entrySize != 0 {
 		return nil, kms.Errorf(kms.Damaged, "unknown format").WithFile(rootFile)
 	}
 	if string(b[1:fixed]) != string(domain[:]) {
@@ -192,5 +207,13 @@ func (s *sealer) readRoot(domain kms.DomainID) (*root.Set, error) {
 		return nil, kms.Errorf(kms.Damaged, "the file is of another domain than the file %q: one of the two was replaced", identityFile).
 			WithFile(rootFile).WithHint(lostHint)
 	}
-	return root.NewSet(secret.Copy(b[fixed+4:])), nil
+	secrets := map[uint32]secret.Bytes{}
+	for entry := range slices.Chunk(b[fixed:], entrySize) {
+		g := binary.BigEndian.Uint32(entry)
+		if _, twice := secrets[g]; twice {
+			return nil, kms.Errorf(kms.Damaged, "generation %d is there twice", g).WithFile(rootFile)
+		}
+		secrets[g] = secret.Copy(entry[4:])
+	}
+	return root.NewSetOf(secrets), nil
 }

@@ -28,20 +28,24 @@ const (
 	tickInterval = time.Minute
 )
 
-// evidence has the TEE sign report data, and adds collateral where it is missing.
+// evidence has the TEE sign report data, and adds the vendor's collateral: what
+// a platform hands out itself is often not all, and not the newest.
 func (c *Config) evidence(ctx context.Context, reportData [64]byte) (attest.Evidence, error) {
 	ev, err := c.Platform.Evidence(ctx, reportData)
 	if err != nil {
 		return attest.Evidence{}, kms.Errorf(kms.Unavailable, "getting evidence from the platform: %w", err).WithHint(kms.HintOf(err))
 	}
-	if len(ev.Collateral) > 0 {
+	if c.Collateral == nil && len(ev.Collateral) > 0 {
 		return ev, nil
 	}
 	if c.Collateral == nil {
 		return attest.Evidence{}, kms.Errorf(kms.Unavailable, "the evidence has no collateral, and there is nowhere to get it").
 			WithHint("say where the vendor's collateral is to be had")
 	}
-	if ev.Collateral, err = c.Collateral(ctx, ev); err != nil {
+	newest, err := c.Collateral(ctx, ev)
+	if err == nil {
+		ev.Collateral = newest
+	} else if len(ev.Collateral) == 0 {
 		return attest.Evidence{}, kms.Errorf(kms.Unavailable, "getting the vendor's collateral: %w", err).WithHint(kms.HintOf(err))
 	}
 	return ev, nil
@@ -80,7 +84,11 @@ func (c *Config) ownHardware(claims attest.Claims, reportData [64]byte) error {
 
 // selfRefused is what a node says when it does not pass its own examination.
 func selfRefused(err error) error {
-	return kms.Errorf(kms.Denied, "this node's own evidence: %w", err).WithHint(attest.ReasonOf(err).Hint())
+	hint := attest.ReasonOf(err).Hint()
+	if errors.Is(err, attest.NotHardware) { // no policy is asked here
+		hint = "use real hardware; to try Holdfast out, use `holdfast dev`"
+	}
+	return kms.Errorf(kms.Denied, "this node's own evidence: %w", err).WithHint(hint)
 }
 
 func nonce() []byte {

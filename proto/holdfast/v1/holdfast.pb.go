@@ -1713,206 +1713,6 @@ func (x *PolicyEntry) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
-type SetConditionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	Condition     string                 `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"` // JSON; empty: none
-	Order         string                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"`         // the operator's DSSE envelope, if any
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SetConditionRequest) Reset() {
-	*x = SetConditionRequest{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SetConditionRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SetConditionRequest) ProtoMessage() {}
-
-func (x *SetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SetConditionRequest.ProtoReflect.Descriptor instead.
-func (*SetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{31}
-}
-
-func (x *SetConditionRequest) GetKeyId() string {
-	if x != nil {
-		return x.KeyId
-	}
-	return ""
-}
-
-func (x *SetConditionRequest) GetCondition() string {
-	if x != nil {
-		return x.Condition
-	}
-	return ""
-}
-
-func (x *SetConditionRequest) GetOrder() string {
-	if x != nil {
-		return x.Order
-	}
-	return ""
-}
-
-type SetConditionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SetConditionResponse) Reset() {
-	*x = SetConditionResponse{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[32]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SetConditionResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SetConditionResponse) ProtoMessage() {}
-
-func (x *SetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[32]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SetConditionResponse.ProtoReflect.Descriptor instead.
-func (*SetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{32}
-}
-
-func (x *SetConditionResponse) GetRevision() uint64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
-}
-
-type GetConditionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetConditionRequest) Reset() {
-	*x = GetConditionRequest{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[33]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetConditionRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetConditionRequest) ProtoMessage() {}
-
-func (x *GetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[33]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetConditionRequest.ProtoReflect.Descriptor instead.
-func (*GetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{33}
-}
-
-func (x *GetConditionRequest) GetKeyId() string {
-	if x != nil {
-		return x.KeyId
-	}
-	return ""
-}
-
-type GetConditionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Condition     string                 `protobuf:"bytes,1,opt,name=condition,proto3" json:"condition,omitempty"`
-	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetConditionResponse) Reset() {
-	*x = GetConditionResponse{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[34]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetConditionResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetConditionResponse) ProtoMessage() {}
-
-func (x *GetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[34]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetConditionResponse.ProtoReflect.Descriptor instead.
-func (*GetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{34}
-}
-
-func (x *GetConditionResponse) GetCondition() string {
-	if x != nil {
-		return x.Condition
-	}
-	return ""
-}
-
-func (x *GetConditionResponse) GetRevision() uint64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
-}
-
 // Fault is the detail of every error: what kind it is, more finely than the
 // code, and which member of the request is at fault.
 type Fault struct {
@@ -1926,7 +1726,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +1738,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_v1_holdfast_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +1751,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{35}
+	return file_holdfast_v1_holdfast_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Fault) GetKind() string {
@@ -2091,18 +1891,7 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\vPolicyEntry\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"`\n" +
-	"\x13SetConditionRequest\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1c\n" +
-	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x14\n" +
-	"\x05order\x18\x03 \x01(\tR\x05order\"2\n" +
-	"\x14SetConditionResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\",\n" +
-	"\x13GetConditionRequest\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"P\n" +
-	"\x14GetConditionResponse\x12\x1c\n" +
-	"\tcondition\x18\x01 \x01(\tR\tcondition\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"E\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"E\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
@@ -2124,11 +1913,7 @@ const file_holdfast_v1_holdfast_proto_rawDesc = "" +
 	"\vCheckPolicy\x12\x1f.holdfast.v1.CheckPolicyRequest\x1a .holdfast.v1.CheckPolicyResponse\x12>\n" +
 	"\x05Amend\x12\x19.holdfast.v1.AmendRequest\x1a\x1a.holdfast.v1.AmendResponse\x12J\n" +
 	"\tGetPolicy\x12\x1d.holdfast.v1.GetPolicyRequest\x1a\x1e.holdfast.v1.GetPolicyResponse\x12S\n" +
-	"\fListPolicies\x12 .holdfast.v1.ListPoliciesRequest\x1a!.holdfast.v1.ListPoliciesResponse2\xb6\x01\n" +
-	"\n" +
-	"KeyService\x12S\n" +
-	"\fSetCondition\x12 .holdfast.v1.SetConditionRequest\x1a!.holdfast.v1.SetConditionResponse\x12S\n" +
-	"\fGetCondition\x12 .holdfast.v1.GetConditionRequest\x1a!.holdfast.v1.GetConditionResponseB?Z=github.com/holdfast-kms/holdfast/proto/holdfast/v1;holdfastv1b\x06proto3"
+	"\fListPolicies\x12 .holdfast.v1.ListPoliciesRequest\x1a!.holdfast.v1.ListPoliciesResponseB?Z=github.com/holdfast-kms/holdfast/proto/holdfast/v1;holdfastv1b\x06proto3"
 
 var (
 	file_holdfast_v1_holdfast_proto_rawDescOnce sync.Once
@@ -2142,7 +1927,7 @@ func file_holdfast_v1_holdfast_proto_rawDescGZIP() []byte {
 	return file_holdfast_v1_holdfast_proto_rawDescData
 }
 
-var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_holdfast_v1_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*GetEvidenceRequest)(nil),       // 0: holdfast.v1.GetEvidenceRequest
 	(*GetEvidenceResponse)(nil),      // 1: holdfast.v1.GetEvidenceResponse
@@ -2175,32 +1960,28 @@ var file_holdfast_v1_holdfast_proto_goTypes = []any{
 	(*ListPoliciesRequest)(nil),      // 28: holdfast.v1.ListPoliciesRequest
 	(*ListPoliciesResponse)(nil),     // 29: holdfast.v1.ListPoliciesResponse
 	(*PolicyEntry)(nil),              // 30: holdfast.v1.PolicyEntry
-	(*SetConditionRequest)(nil),      // 31: holdfast.v1.SetConditionRequest
-	(*SetConditionResponse)(nil),     // 32: holdfast.v1.SetConditionResponse
-	(*GetConditionRequest)(nil),      // 33: holdfast.v1.GetConditionRequest
-	(*GetConditionResponse)(nil),     // 34: holdfast.v1.GetConditionResponse
-	(*Fault)(nil),                    // 35: holdfast.v1.Fault
-	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
+	(*Fault)(nil),                    // 31: holdfast.v1.Fault
+	(*timestamppb.Timestamp)(nil),    // 32: google.protobuf.Timestamp
 }
 var file_holdfast_v1_holdfast_proto_depIdxs = []int32{
 	2,  // 0: holdfast.v1.GetEvidenceResponse.evidence:type_name -> holdfast.v1.Evidence
-	36, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
+	32, // 1: holdfast.v1.GetChallengeResponse.expires:type_name -> google.protobuf.Timestamp
 	2,  // 2: holdfast.v1.OpenSessionRequest.evidence:type_name -> holdfast.v1.Evidence
-	36, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
+	32, // 3: holdfast.v1.OpenSessionResponse.expires:type_name -> google.protobuf.Timestamp
 	8,  // 4: holdfast.v1.EnrolRequest.attested:type_name -> holdfast.v1.AttestedEnrolment
 	2,  // 5: holdfast.v1.AttestedEnrolment.evidence:type_name -> holdfast.v1.Evidence
-	36, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
-	36, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
+	32, // 6: holdfast.v1.Credential.created:type_name -> google.protobuf.Timestamp
+	32, // 7: holdfast.v1.Credential.expires:type_name -> google.protobuf.Timestamp
 	10, // 8: holdfast.v1.ListCredentialsResponse.credentials:type_name -> holdfast.v1.Credential
-	36, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
+	32, // 9: holdfast.v1.CreateCredentialRequest.expires:type_name -> google.protobuf.Timestamp
 	10, // 10: holdfast.v1.CreateCredentialResponse.credential:type_name -> holdfast.v1.Credential
 	10, // 11: holdfast.v1.RotateCredentialResponse.credential:type_name -> holdfast.v1.Credential
-	36, // 12: holdfast.v1.SubmitPolicyResponse.activates:type_name -> google.protobuf.Timestamp
+	32, // 12: holdfast.v1.SubmitPolicyResponse.activates:type_name -> google.protobuf.Timestamp
 	23, // 13: holdfast.v1.CheckPolicyResponse.lockouts:type_name -> holdfast.v1.Lockout
-	36, // 14: holdfast.v1.GetPolicyResponse.since:type_name -> google.protobuf.Timestamp
+	32, // 14: holdfast.v1.GetPolicyResponse.since:type_name -> google.protobuf.Timestamp
 	30, // 15: holdfast.v1.ListPoliciesResponse.policies:type_name -> holdfast.v1.PolicyEntry
 	30, // 16: holdfast.v1.ListPoliciesResponse.next:type_name -> holdfast.v1.PolicyEntry
-	36, // 17: holdfast.v1.PolicyEntry.since:type_name -> google.protobuf.Timestamp
+	32, // 17: holdfast.v1.PolicyEntry.since:type_name -> google.protobuf.Timestamp
 	0,  // 18: holdfast.v1.AttestationService.GetEvidence:input_type -> holdfast.v1.GetEvidenceRequest
 	3,  // 19: holdfast.v1.AttestationService.GetChallenge:input_type -> holdfast.v1.GetChallengeRequest
 	5,  // 20: holdfast.v1.SessionService.OpenSession:input_type -> holdfast.v1.OpenSessionRequest
@@ -2214,25 +1995,21 @@ var file_holdfast_v1_holdfast_proto_depIdxs = []int32{
 	24, // 28: holdfast.v1.PolicyService.Amend:input_type -> holdfast.v1.AmendRequest
 	26, // 29: holdfast.v1.PolicyService.GetPolicy:input_type -> holdfast.v1.GetPolicyRequest
 	28, // 30: holdfast.v1.PolicyService.ListPolicies:input_type -> holdfast.v1.ListPoliciesRequest
-	31, // 31: holdfast.v1.KeyService.SetCondition:input_type -> holdfast.v1.SetConditionRequest
-	33, // 32: holdfast.v1.KeyService.GetCondition:input_type -> holdfast.v1.GetConditionRequest
-	1,  // 33: holdfast.v1.AttestationService.GetEvidence:output_type -> holdfast.v1.GetEvidenceResponse
-	4,  // 34: holdfast.v1.AttestationService.GetChallenge:output_type -> holdfast.v1.GetChallengeResponse
-	6,  // 35: holdfast.v1.SessionService.OpenSession:output_type -> holdfast.v1.OpenSessionResponse
-	9,  // 36: holdfast.v1.EnrolmentService.Enrol:output_type -> holdfast.v1.EnrolResponse
-	12, // 37: holdfast.v1.CredentialService.ListCredentials:output_type -> holdfast.v1.ListCredentialsResponse
-	14, // 38: holdfast.v1.CredentialService.CreateCredential:output_type -> holdfast.v1.CreateCredentialResponse
-	16, // 39: holdfast.v1.CredentialService.RotateCredential:output_type -> holdfast.v1.RotateCredentialResponse
-	18, // 40: holdfast.v1.CredentialService.RevokeCredential:output_type -> holdfast.v1.RevokeCredentialResponse
-	20, // 41: holdfast.v1.PolicyService.SubmitPolicy:output_type -> holdfast.v1.SubmitPolicyResponse
-	22, // 42: holdfast.v1.PolicyService.CheckPolicy:output_type -> holdfast.v1.CheckPolicyResponse
-	25, // 43: holdfast.v1.PolicyService.Amend:output_type -> holdfast.v1.AmendResponse
-	27, // 44: holdfast.v1.PolicyService.GetPolicy:output_type -> holdfast.v1.GetPolicyResponse
-	29, // 45: holdfast.v1.PolicyService.ListPolicies:output_type -> holdfast.v1.ListPoliciesResponse
-	32, // 46: holdfast.v1.KeyService.SetCondition:output_type -> holdfast.v1.SetConditionResponse
-	34, // 47: holdfast.v1.KeyService.GetCondition:output_type -> holdfast.v1.GetConditionResponse
-	33, // [33:48] is the sub-list for method output_type
-	18, // [18:33] is the sub-list for method input_type
+	1,  // 31: holdfast.v1.AttestationService.GetEvidence:output_type -> holdfast.v1.GetEvidenceResponse
+	4,  // 32: holdfast.v1.AttestationService.GetChallenge:output_type -> holdfast.v1.GetChallengeResponse
+	6,  // 33: holdfast.v1.SessionService.OpenSession:output_type -> holdfast.v1.OpenSessionResponse
+	9,  // 34: holdfast.v1.EnrolmentService.Enrol:output_type -> holdfast.v1.EnrolResponse
+	12, // 35: holdfast.v1.CredentialService.ListCredentials:output_type -> holdfast.v1.ListCredentialsResponse
+	14, // 36: holdfast.v1.CredentialService.CreateCredential:output_type -> holdfast.v1.CreateCredentialResponse
+	16, // 37: holdfast.v1.CredentialService.RotateCredential:output_type -> holdfast.v1.RotateCredentialResponse
+	18, // 38: holdfast.v1.CredentialService.RevokeCredential:output_type -> holdfast.v1.RevokeCredentialResponse
+	20, // 39: holdfast.v1.PolicyService.SubmitPolicy:output_type -> holdfast.v1.SubmitPolicyResponse
+	22, // 40: holdfast.v1.PolicyService.CheckPolicy:output_type -> holdfast.v1.CheckPolicyResponse
+	25, // 41: holdfast.v1.PolicyService.Amend:output_type -> holdfast.v1.AmendResponse
+	27, // 42: holdfast.v1.PolicyService.GetPolicy:output_type -> holdfast.v1.GetPolicyResponse
+	29, // 43: holdfast.v1.PolicyService.ListPolicies:output_type -> holdfast.v1.ListPoliciesResponse
+	31, // [31:44] is the sub-list for method output_type
+	18, // [18:31] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2249,9 +2026,9 @@ func file_holdfast_v1_holdfast_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_holdfast_proto_rawDesc), len(file_holdfast_v1_holdfast_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   32,
 			NumExtensions: 0,
-			NumServices:   6,
+			NumServices:   5,
 		},
 		GoTypes:           file_holdfast_v1_holdfast_proto_goTypes,
 		DependencyIndexes: file_holdfast_v1_holdfast_proto_depIdxs,

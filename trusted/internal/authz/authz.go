@@ -45,6 +45,22 @@ func UseKey(view *state.View, app kms.AppID, id kms.KeyID, u kms.Usage, now time
 	return k, nil
 }
 
+// Version asks whether a version of a key may be used: zero is the current one.
+// The errors are NotFound and Disabled.
+func Version(k *state.Key, n kms.KeyVersion) error {
+	if n == 0 || n == k.Current {
+		return nil
+	}
+	v, ok := k.Version(n)
+	if !ok {
+		return kms.Errorf(kms.NotFound, "the key has no such version")
+	}
+	if v.State != kms.VersionEnabled {
+		return kms.Errorf(kms.Disabled, "version %d of the key is %s", n, v.State)
+	}
+	return nil
+}
+
 // State asks whether the key's state and expiry allow u now. The errors are
 // Disabled and Expired, and Misused for a key without material.
 func State(k *state.Key, u kms.Usage, now time.Time) error {

@@ -50,6 +50,17 @@ type Command struct {
 	//	*Command_SetCondition
 	//	*Command_Tick
 	//	*Command_SetAmendment
+	//	*Command_PutEphemeral
+	//	*Command_PutGeneration
+	//	*Command_Rewrap
+	//	*Command_RetireGeneration
+	//	*Command_PutKeyVersion
+	//	*Command_PutAlias
+	//	*Command_DeleteAlias
+	//	*Command_SetLabels
+	//	*Command_ScheduleDeletion
+	//	*Command_CancelDeletion
+	//	*Command_SetVersionState
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -248,6 +259,105 @@ func (x *Command) GetSetAmendment() *SetAmendment {
 	return nil
 }
 
+func (x *Command) GetPutEphemeral() *PutEphemeral {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutEphemeral); ok {
+			return x.PutEphemeral
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutGeneration() *PutGeneration {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutGeneration); ok {
+			return x.PutGeneration
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRewrap() *Rewrap {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Rewrap); ok {
+			return x.Rewrap
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetireGeneration() *RetireGeneration {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RetireGeneration); ok {
+			return x.RetireGeneration
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutKeyVersion() *PutKeyVersion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutKeyVersion); ok {
+			return x.PutKeyVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutAlias() *PutAlias {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutAlias); ok {
+			return x.PutAlias
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteAlias() *DeleteAlias {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteAlias); ok {
+			return x.DeleteAlias
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetLabels() *SetLabels {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetLabels); ok {
+			return x.SetLabels
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetScheduleDeletion() *ScheduleDeletion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ScheduleDeletion); ok {
+			return x.ScheduleDeletion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCancelDeletion() *CancelDeletion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CancelDeletion); ok {
+			return x.CancelDeletion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetVersionState() *SetVersionState {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetVersionState); ok {
+			return x.SetVersionState
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -312,6 +422,50 @@ type Command_SetAmendment struct {
 	SetAmendment *SetAmendment `protobuf:"bytes,24,opt,name=set_amendment,json=setAmendment,proto3,oneof"`
 }
 
+type Command_PutEphemeral struct {
+	PutEphemeral *PutEphemeral `protobuf:"bytes,35,opt,name=put_ephemeral,json=putEphemeral,proto3,oneof"`
+}
+
+type Command_PutGeneration struct {
+	PutGeneration *PutGeneration `protobuf:"bytes,30,opt,name=put_generation,json=putGeneration,proto3,oneof"`
+}
+
+type Command_Rewrap struct {
+	Rewrap *Rewrap `protobuf:"bytes,31,opt,name=rewrap,proto3,oneof"`
+}
+
+type Command_RetireGeneration struct {
+	RetireGeneration *RetireGeneration `protobuf:"bytes,32,opt,name=retire_generation,json=retireGeneration,proto3,oneof"`
+}
+
+type Command_PutKeyVersion struct {
+	PutKeyVersion *PutKeyVersion `protobuf:"bytes,40,opt,name=put_key_version,json=putKeyVersion,proto3,oneof"`
+}
+
+type Command_PutAlias struct {
+	PutAlias *PutAlias `protobuf:"bytes,41,opt,name=put_alias,json=putAlias,proto3,oneof"`
+}
+
+type Command_DeleteAlias struct {
+	DeleteAlias *DeleteAlias `protobuf:"bytes,42,opt,name=delete_alias,json=deleteAlias,proto3,oneof"`
+}
+
+type Command_SetLabels struct {
+	SetLabels *SetLabels `protobuf:"bytes,43,opt,name=set_labels,json=setLabels,proto3,oneof"`
+}
+
+type Command_ScheduleDeletion struct {
+	ScheduleDeletion *ScheduleDeletion `protobuf:"bytes,44,opt,name=schedule_deletion,json=scheduleDeletion,proto3,oneof"`
+}
+
+type Command_CancelDeletion struct {
+	CancelDeletion *CancelDeletion `protobuf:"bytes,45,opt,name=cancel_deletion,json=cancelDeletion,proto3,oneof"`
+}
+
+type Command_SetVersionState struct {
+	SetVersionState *SetVersionState `protobuf:"bytes,46,opt,name=set_version_state,json=setVersionState,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -341,6 +495,28 @@ func (*Command_SetCondition) isCommand_Op() {}
 func (*Command_Tick) isCommand_Op() {}
 
 func (*Command_SetAmendment) isCommand_Op() {}
+
+func (*Command_PutEphemeral) isCommand_Op() {}
+
+func (*Command_PutGeneration) isCommand_Op() {}
+
+func (*Command_Rewrap) isCommand_Op() {}
+
+func (*Command_RetireGeneration) isCommand_Op() {}
+
+func (*Command_PutKeyVersion) isCommand_Op() {}
+
+func (*Command_PutAlias) isCommand_Op() {}
+
+func (*Command_DeleteAlias) isCommand_Op() {}
+
+func (*Command_SetLabels) isCommand_Op() {}
+
+func (*Command_ScheduleDeletion) isCommand_Op() {}
+
+func (*Command_CancelDeletion) isCommand_Op() {}
+
+func (*Command_SetVersionState) isCommand_Op() {}
 
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
@@ -437,8 +613,9 @@ type Found struct {
 	Checksum      []byte                 `protobuf:"bytes,5,opt,name=checksum,proto3" json:"checksum,omitempty"`    // of master secret 0
 	Simulated     bool                   `protobuf:"varint,6,opt,name=simulated,proto3" json:"simulated,omitempty"` // the founder's evidence was
 	Authority     *Authority             `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
-	Policy        []byte                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`     // policy 1, its envelope
-	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"` // the founder's, for the key that the bootstrap names
+	Policy        []byte                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                            // policy 1, its envelope
+	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`                        // the founder's, for the key that the bootstrap names
+	SigningKey    []byte                 `protobuf:"bytes,10,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // runtime signing key of generation 0, Ed25519
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,6 +709,13 @@ func (x *Found) GetPolicy() []byte {
 func (x *Found) GetEvidence() *Evidence {
 	if x != nil {
 		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Found) GetSigningKey() []byte {
+	if x != nil {
+		return x.SigningKey
 	}
 	return nil
 }
@@ -878,6 +1062,276 @@ func (x *SetAmendment) GetEnvelope() []byte {
 	return nil
 }
 
+// PutGeneration puts the next generation of the master secret in use. The
+// secret itself is in no log.
+type PutGeneration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"`                       // that links it to the generation before
+	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // its runtime signing key, Ed25519
+	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`                             // an operator's or the owner's envelope; empty: the policy's interval has passed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGeneration) Reset() {
+	*x = PutGeneration{}
+	mi := &file_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGeneration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGeneration) ProtoMessage() {}
+
+func (x *PutGeneration) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGeneration.ProtoReflect.Descriptor instead.
+func (*PutGeneration) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PutGeneration) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PutGeneration) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
+func (x *PutGeneration) GetSigningKey() []byte {
+	if x != nil {
+		return x.SigningKey
+	}
+	return nil
+}
+
+func (x *PutGeneration) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// Rewrap moves secrets to the current generation. It changes nothing that
+// anybody could see, so no revision moves.
+type Rewrap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // the current one
+	Keys          []*Rewrapped           `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	Credentials   []*Rewrapped           `protobuf:"bytes,3,rep,name=credentials,proto3" json:"credentials,omitempty"`
+	Authority     *Rewrapped             `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rewrap) Reset() {
+	*x = Rewrap{}
+	mi := &file_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rewrap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rewrap) ProtoMessage() {}
+
+func (x *Rewrap) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rewrap.ProtoReflect.Descriptor instead.
+func (*Rewrap) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Rewrap) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Rewrap) GetKeys() []*Rewrapped {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Rewrap) GetCredentials() []*Rewrapped {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+func (x *Rewrap) GetAuthority() *Rewrapped {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+// Rewrapped takes the place of what it was made from, if that is still there.
+type Rewrapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`              // of the key or credential
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // of the record that it was made from
+	Version       uint32                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`   // of the key
+	From          uint32                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`         // the generation that it was wrapped under
+	Wrapped       []byte                 `protobuf:"bytes,5,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rewrapped) Reset() {
+	*x = Rewrapped{}
+	mi := &file_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rewrapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rewrapped) ProtoMessage() {}
+
+func (x *Rewrapped) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rewrapped.ProtoReflect.Descriptor instead.
+func (*Rewrapped) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Rewrapped) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Rewrapped) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Rewrapped) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Rewrapped) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Rewrapped) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+// RetireGeneration ends all use of a generation that nothing is wrapped under.
+type RetireGeneration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Order         []byte                 `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"` // the signers' envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireGeneration) Reset() {
+	*x = RetireGeneration{}
+	mi := &file_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireGeneration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireGeneration) ProtoMessage() {}
+
+func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireGeneration.ProtoReflect.Descriptor instead.
+func (*RetireGeneration) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RetireGeneration) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *RetireGeneration) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 type PutCredential struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Credential     *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
@@ -889,7 +1343,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1355,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1368,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PutCredential) GetCredential() *Credential {
@@ -953,7 +1407,7 @@ type SetCredential struct {
 
 func (x *SetCredential) Reset() {
 	*x = SetCredential{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1419,7 @@ func (x *SetCredential) String() string {
 func (*SetCredential) ProtoMessage() {}
 
 func (x *SetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1432,7 @@ func (x *SetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
 func (*SetCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetCredential) GetId() []byte {
@@ -1026,7 +1480,7 @@ type RevokeCredential struct {
 
 func (x *RevokeCredential) Reset() {
 	*x = RevokeCredential{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1492,7 @@ func (x *RevokeCredential) String() string {
 func (*RevokeCredential) ProtoMessage() {}
 
 func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1505,7 @@ func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
 func (*RevokeCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeCredential) GetId() []byte {
@@ -1078,7 +1532,7 @@ type PutQuotePolicy struct {
 
 func (x *PutQuotePolicy) Reset() {
 	*x = PutQuotePolicy{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1544,7 @@ func (x *PutQuotePolicy) String() string {
 func (*PutQuotePolicy) ProtoMessage() {}
 
 func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1557,7 @@ func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
 func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
@@ -1134,7 +1588,7 @@ type QuotePolicy struct {
 
 func (x *QuotePolicy) Reset() {
 	*x = QuotePolicy{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1600,7 @@ func (x *QuotePolicy) String() string {
 func (*QuotePolicy) ProtoMessage() {}
 
 func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1613,7 @@ func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
 func (*QuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *QuotePolicy) GetId() []byte {
@@ -1211,7 +1665,7 @@ type SetCondition struct {
 
 func (x *SetCondition) Reset() {
 	*x = SetCondition{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1677,7 @@ func (x *SetCondition) String() string {
 func (*SetCondition) ProtoMessage() {}
 
 func (x *SetCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1690,7 @@ func (x *SetCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
 func (*SetCondition) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetCondition) GetKey() []byte {
@@ -1276,7 +1730,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1742,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,19 +1755,74 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{19}
+}
+
+// PutEphemeral publishes the checksum of an epoch's secret: the first one for an
+// epoch is the one. The secret is in no entry.
+type PutEphemeral struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutEphemeral) Reset() {
+	*x = PutEphemeral{}
+	mi := &file_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutEphemeral) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutEphemeral) ProtoMessage() {}
+
+func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
+func (*PutEphemeral) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutEphemeral) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PutEphemeral) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
 }
 
 type PutKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Alias         string                 `protobuf:"bytes,20,opt,name=alias,proto3" json:"alias,omitempty"` // made with the key; empty: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1834,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1847,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -1346,6 +1855,438 @@ func (x *PutKey) GetKey() *Key {
 		return x.Key
 	}
 	return nil
+}
+
+func (x *PutKey) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
+// PutKeyVersion gives a key another version, which becomes the current one.
+type PutKeyVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       *KeyVersion            `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutKeyVersion) Reset() {
+	*x = PutKeyVersion{}
+	mi := &file_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutKeyVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutKeyVersion) ProtoMessage() {}
+
+func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
+func (*PutKeyVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PutKeyVersion) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PutKeyVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutKeyVersion) GetVersion() *KeyVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+// SetVersionState enables, disables or destroys a version that is not current.
+type SetVersionState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       uint32                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	State         uint32                 `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetVersionState) Reset() {
+	*x = SetVersionState{}
+	mi := &file_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetVersionState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetVersionState) ProtoMessage() {}
+
+func (x *SetVersionState) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
+func (*SetVersionState) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetVersionState) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetVersionState) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetVersionState) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SetVersionState) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+// PutAlias makes an alias, or has it name another key.
+type PutAlias struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // of the alias as it is moved from; 0: there is none yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutAlias) Reset() {
+	*x = PutAlias{}
+	mi := &file_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutAlias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutAlias) ProtoMessage() {}
+
+func (x *PutAlias) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
+func (*PutAlias) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PutAlias) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutAlias) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PutAlias) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type DeleteAlias struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAlias) Reset() {
+	*x = DeleteAlias{}
+	mi := &file_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAlias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAlias) ProtoMessage() {}
+
+func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
+func (*DeleteAlias) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DeleteAlias) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteAlias) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// SetLabels replaces what an app notes beside a key.
+type SetLabels struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Tags          []*Tag                 `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"` // in order of their names
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLabels) Reset() {
+	*x = SetLabels{}
+	mi := &file_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLabels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLabels) ProtoMessage() {}
+
+func (x *SetLabels) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
+func (*SetLabels) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SetLabels) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetLabels) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetLabels) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *SetLabels) GetTags() []*Tag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// ScheduleDeletion has a key destroyed when domain time passes due.
+type ScheduleDeletion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Due           int64                  `protobuf:"varint,3,opt,name=due,proto3" json:"due,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleDeletion) Reset() {
+	*x = ScheduleDeletion{}
+	mi := &file_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleDeletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleDeletion) ProtoMessage() {}
+
+func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
+func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ScheduleDeletion) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ScheduleDeletion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ScheduleDeletion) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+type CancelDeletion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDeletion) Reset() {
+	*x = CancelDeletion{}
+	mi := &file_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDeletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDeletion) ProtoMessage() {}
+
+func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
+func (*CancelDeletion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CancelDeletion) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *CancelDeletion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 type SetKeyState struct {
@@ -1359,7 +2300,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +2312,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +2325,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -1418,7 +2359,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +2371,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +2384,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -1468,7 +2409,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +2421,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +2434,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -1508,7 +2449,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +2461,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +2474,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -1567,7 +2508,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +2520,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +2533,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *App) GetId() []byte {
@@ -1626,7 +2567,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +2579,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +2592,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Credential) GetId() []byte {
@@ -1732,13 +2673,17 @@ type Key struct {
 	Versions      []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
 	Revision      uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
 	Condition     []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
+	Description   string                 `protobuf:"bytes,20,opt,name=description,proto3" json:"description,omitempty"`
+	Tags          []*Tag                 `protobuf:"bytes,21,rep,name=tags,proto3" json:"tags,omitempty"`                                   // in order of their names
+	Due           int64                  `protobuf:"varint,22,opt,name=due,proto3" json:"due,omitempty"`                                    // when it is destroyed; 0: it is not
+	StateBefore   uint32                 `protobuf:"varint,23,opt,name=state_before,json=stateBefore,proto3" json:"state_before,omitempty"` // with due: the state that cancelling goes back to
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2695,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2708,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Key) GetId() []byte {
@@ -1857,19 +2802,100 @@ func (x *Key) GetCondition() []byte {
 	return nil
 }
 
+func (x *Key) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Key) GetTags() []*Tag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Key) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *Key) GetStateBefore() uint32 {
+	if x != nil {
+		return x.StateBefore
+	}
+	return 0
+}
+
+type Tag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tag) Reset() {
+	*x = Tag{}
+	mi := &file_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tag) ProtoMessage() {}
+
+func (x *Tag) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tag.ProtoReflect.Descriptor instead.
+func (*Tag) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Tag) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tag) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type KeyVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Generation    uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Created       int64                  `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"` // 0: enabled
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2907,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2920,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -1925,6 +2951,151 @@ func (x *KeyVersion) GetWrapped() []byte {
 	return nil
 }
 
+func (x *KeyVersion) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+// Generation is what anybody may know of a generation of the master secret.
+type Generation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"`
+	Created       int64                  `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	Retired       int64                  `protobuf:"varint,5,opt,name=retired,proto3" json:"retired,omitempty"`                               // 0: in use
+	RetiredIndex  uint64                 `protobuf:"varint,6,opt,name=retired_index,json=retiredIndex,proto3" json:"retired_index,omitempty"` // of the entry that retired it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Generation) Reset() {
+	*x = Generation{}
+	mi := &file_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Generation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Generation) ProtoMessage() {}
+
+func (x *Generation) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Generation.ProtoReflect.Descriptor instead.
+func (*Generation) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Generation) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Generation) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
+func (x *Generation) GetSigningKey() []byte {
+	if x != nil {
+		return x.SigningKey
+	}
+	return nil
+}
+
+func (x *Generation) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Generation) GetRetired() int64 {
+	if x != nil {
+		return x.Retired
+	}
+	return 0
+}
+
+func (x *Generation) GetRetiredIndex() uint64 {
+	if x != nil {
+		return x.RetiredIndex
+	}
+	return 0
+}
+
+// SpentOrder is an order that was obeyed and has not expired.
+type SpentOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nonce         []byte                 `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Expires       int64                  `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpentOrder) Reset() {
+	*x = SpentOrder{}
+	mi := &file_command_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpentOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpentOrder) ProtoMessage() {}
+
+func (x *SpentOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
+func (*SpentOrder) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SpentOrder) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *SpentOrder) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
 // A Record is one piece of a snapshot.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1940,6 +3111,9 @@ type Record struct {
 	//	*Record_QuotePolicy
 	//	*Record_Admission
 	//	*Record_PastPolicy
+	//	*Record_Ephemeral
+	//	*Record_SpentOrder
+	//	*Record_Alias
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1947,7 +3121,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +3133,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +3146,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -2072,6 +3246,33 @@ func (x *Record) GetPastPolicy() *PastPolicy {
 	return nil
 }
 
+func (x *Record) GetEphemeral() *Ephemeral {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Ephemeral); ok {
+			return x.Ephemeral
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetSpentOrder() *SpentOrder {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_SpentOrder); ok {
+			return x.SpentOrder
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetAlias() *Alias {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Alias); ok {
+			return x.Alias
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -2116,6 +3317,18 @@ type Record_PastPolicy struct {
 	PastPolicy *PastPolicy `protobuf:"bytes,10,opt,name=past_policy,json=pastPolicy,proto3,oneof"` // oldest first
 }
 
+type Record_Ephemeral struct {
+	Ephemeral *Ephemeral `protobuf:"bytes,22,opt,name=ephemeral,proto3,oneof"` // in order of epochs
+}
+
+type Record_SpentOrder struct {
+	SpentOrder *SpentOrder `protobuf:"bytes,20,opt,name=spent_order,json=spentOrder,proto3,oneof"`
+}
+
+type Record_Alias struct {
+	Alias *Alias `protobuf:"bytes,30,opt,name=alias,proto3,oneof"` // after the key that it names
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -2136,6 +3349,96 @@ func (*Record_Admission) isRecord_Kind() {}
 
 func (*Record_PastPolicy) isRecord_Kind() {}
 
+func (*Record_Ephemeral) isRecord_Kind() {}
+
+func (*Record_SpentOrder) isRecord_Kind() {}
+
+func (*Record_Alias) isRecord_Kind() {}
+
+type Alias struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Created       int64                  `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	Updated       int64                  `protobuf:"varint,5,opt,name=updated,proto3" json:"updated,omitempty"`
+	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alias) Reset() {
+	*x = Alias{}
+	mi := &file_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alias) ProtoMessage() {}
+
+func (x *Alias) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alias.ProtoReflect.Descriptor instead.
+func (*Alias) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Alias) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Alias) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Alias) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Alias) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Alias) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *Alias) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
@@ -2149,13 +3452,18 @@ type Header struct {
 	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`      // the envelope of one that waits for its time
 	Amendments    [][]byte               `protobuf:"bytes,10,rep,name=amendments,proto3" json:"amendments,omitempty"`                       // envelopes, oldest first
 	PolicySince   int64                  `protobuf:"varint,11,opt,name=policy_since,json=policySince,proto3" json:"policy_since,omitempty"` // when the policy in force came into force
+	Epoch         uint64                 `protobuf:"varint,25,opt,name=epoch,proto3" json:"epoch,omitempty"`                                // that began at epoch_from
+	EpochFrom     int64                  `protobuf:"varint,26,opt,name=epoch_from,json=epochFrom,proto3" json:"epoch_from,omitempty"`       // ns since 1970
+	EpochLength   int64                  `protobuf:"varint,27,opt,name=epoch_length,json=epochLength,proto3" json:"epoch_length,omitempty"` // ns; 0: epochs were not counted yet
+	Generations   []*Generation          `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"`                     // in order of their numbers
+	Authority     *Authority             `protobuf:"bytes,21,opt,name=authority,proto3" json:"authority,omitempty"`                         // as it is wrapped now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +3475,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +3488,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2260,6 +3568,102 @@ func (x *Header) GetPolicySince() int64 {
 	return 0
 }
 
+func (x *Header) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Header) GetEpochFrom() int64 {
+	if x != nil {
+		return x.EpochFrom
+	}
+	return 0
+}
+
+func (x *Header) GetEpochLength() int64 {
+	if x != nil {
+		return x.EpochLength
+	}
+	return 0
+}
+
+func (x *Header) GetGenerations() []*Generation {
+	if x != nil {
+		return x.Generations
+	}
+	return nil
+}
+
+func (x *Header) GetAuthority() *Authority {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+// Ephemeral is what is published of an epoch's secret.
+type Ephemeral struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"` // 32 bytes
+	Ends          int64                  `protobuf:"varint,3,opt,name=ends,proto3" json:"ends,omitempty"`        // when the epoch does, ns since 1970
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ephemeral) Reset() {
+	*x = Ephemeral{}
+	mi := &file_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ephemeral) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ephemeral) ProtoMessage() {}
+
+func (x *Ephemeral) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
+func (*Ephemeral) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Ephemeral) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Ephemeral) GetChecksum() []byte {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
+func (x *Ephemeral) GetEnds() int64 {
+	if x != nil {
+		return x.Ends
+	}
+	return 0
+}
+
 // PastPolicy is a policy that was in force.
 type PastPolicy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2271,7 +3675,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +3687,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +3700,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -2324,7 +3728,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +3740,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +3753,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -2379,7 +3783,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +3795,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +3808,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Done) GetId() []byte {
@@ -2444,7 +3848,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +3860,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +3873,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -2483,7 +3887,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xb4\b\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xba\x0e\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -2506,7 +3910,19 @@ const file_command_proto_rawDesc = "" +
 	"\x10put_quote_policy\x18\x15 \x01(\v2\x1f.holdfast.log.v1.PutQuotePolicyH\x00R\x0eputQuotePolicy\x12D\n" +
 	"\rset_condition\x18\x16 \x01(\v2\x1d.holdfast.log.v1.SetConditionH\x00R\fsetCondition\x12+\n" +
 	"\x04tick\x18\x17 \x01(\v2\x15.holdfast.log.v1.TickH\x00R\x04tick\x12D\n" +
-	"\rset_amendment\x18\x18 \x01(\v2\x1d.holdfast.log.v1.SetAmendmentH\x00R\fsetAmendmentB\x04\n" +
+	"\rset_amendment\x18\x18 \x01(\v2\x1d.holdfast.log.v1.SetAmendmentH\x00R\fsetAmendment\x12D\n" +
+	"\rput_ephemeral\x18# \x01(\v2\x1d.holdfast.log.v1.PutEphemeralH\x00R\fputEphemeral\x12G\n" +
+	"\x0eput_generation\x18\x1e \x01(\v2\x1e.holdfast.log.v1.PutGenerationH\x00R\rputGeneration\x121\n" +
+	"\x06rewrap\x18\x1f \x01(\v2\x17.holdfast.log.v1.RewrapH\x00R\x06rewrap\x12P\n" +
+	"\x11retire_generation\x18  \x01(\v2!.holdfast.log.v1.RetireGenerationH\x00R\x10retireGeneration\x12H\n" +
+	"\x0fput_key_version\x18( \x01(\v2\x1e.holdfast.log.v1.PutKeyVersionH\x00R\rputKeyVersion\x128\n" +
+	"\tput_alias\x18) \x01(\v2\x19.holdfast.log.v1.PutAliasH\x00R\bputAlias\x12A\n" +
+	"\fdelete_alias\x18* \x01(\v2\x1c.holdfast.log.v1.DeleteAliasH\x00R\vdeleteAlias\x12;\n" +
+	"\n" +
+	"set_labels\x18+ \x01(\v2\x1a.holdfast.log.v1.SetLabelsH\x00R\tsetLabels\x12P\n" +
+	"\x11schedule_deletion\x18, \x01(\v2!.holdfast.log.v1.ScheduleDeletionH\x00R\x10scheduleDeletion\x12J\n" +
+	"\x0fcancel_deletion\x18- \x01(\v2\x1f.holdfast.log.v1.CancelDeletionH\x00R\x0ecancelDeletion\x12N\n" +
+	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionStateB\x04\n" +
 	"\x02op\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
@@ -2517,7 +3933,7 @@ const file_command_proto_rawDesc = "" +
 	"\vrequest_mac\x18\x04 \x01(\fR\n" +
 	"requestMac\x12!\n" +
 	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\x12#\n" +
-	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xbf\x02\n" +
+	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xe0\x02\n" +
 	"\x05Found\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\fR\x06domain\x12\x18\n" +
 	"\acharter\x18\x02 \x01(\fR\acharter\x12\x1c\n" +
@@ -2527,7 +3943,10 @@ const file_command_proto_rawDesc = "" +
 	"\tsimulated\x18\x06 \x01(\bR\tsimulated\x128\n" +
 	"\tauthority\x18\a \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\x12\x16\n" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x125\n" +
-	"\bevidence\x18\t \x01(\v2\x19.holdfast.log.v1.EvidenceR\bevidence\"R\n" +
+	"\bevidence\x18\t \x01(\v2\x19.holdfast.log.v1.EvidenceR\bevidence\x12\x1f\n" +
+	"\vsigning_key\x18\n" +
+	" \x01(\fR\n" +
+	"signingKey\"R\n" +
 	"\bEvidence\x12\x10\n" +
 	"\x03tee\x18\x01 \x01(\tR\x03tee\x12\x14\n" +
 	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
@@ -2555,7 +3974,33 @@ const file_command_proto_rawDesc = "" +
 	"\tSetPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
 	"\fSetAmendment\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xb1\x01\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x82\x01\n" +
+	"\rPutGeneration\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x1a\n" +
+	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x1f\n" +
+	"\vsigning_key\x18\x03 \x01(\fR\n" +
+	"signingKey\x12\x14\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"\xd0\x01\n" +
+	"\x06Rewrap\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12.\n" +
+	"\x04keys\x18\x02 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\x04keys\x12<\n" +
+	"\vcredentials\x18\x03 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\vcredentials\x128\n" +
+	"\tauthority\x18\x04 \x01(\v2\x1a.holdfast.log.v1.RewrappedR\tauthority\"\x7f\n" +
+	"\tRewrapped\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\rR\x04from\x12\x18\n" +
+	"\awrapped\x18\x05 \x01(\fR\awrapped\"H\n" +
+	"\x10RetireGeneration\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\fR\x05order\"\xb1\x01\n" +
 	"\rPutCredential\x12;\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1b.holdfast.log.v1.CredentialR\n" +
@@ -2588,9 +4033,41 @@ const file_command_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1c\n" +
 	"\tcondition\x18\x03 \x01(\fR\tcondition\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\fR\x05order\"\x06\n" +
-	"\x04Tick\"0\n" +
+	"\x04Tick\"@\n" +
+	"\fPutEphemeral\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bchecksum\x18\x02 \x01(\fR\bchecksum\"F\n" +
 	"\x06PutKey\x12&\n" +
-	"\x03key\x18\x01 \x01(\v2\x14.holdfast.log.v1.KeyR\x03key\"Q\n" +
+	"\x03key\x18\x01 \x01(\v2\x14.holdfast.log.v1.KeyR\x03key\x12\x14\n" +
+	"\x05alias\x18\x14 \x01(\tR\x05alias\"t\n" +
+	"\rPutKeyVersion\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"o\n" +
+	"\x0fSetVersionState\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\rR\x05state\"L\n" +
+	"\bPutAlias\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"=\n" +
+	"\vDeleteAlias\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\x85\x01\n" +
+	"\tSetLabels\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12(\n" +
+	"\x04tags\x18\x04 \x03(\v2\x14.holdfast.log.v1.TagR\x04tags\"R\n" +
+	"\x10ScheduleDeletion\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\">\n" +
+	"\x0eCancelDeletion\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"Q\n" +
 	"\vSetKeyState\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x14\n" +
@@ -2618,7 +4095,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\awrapped\x18\a \x01(\fR\awrapped\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
-	"\x04name\x18\t \x01(\tR\x04name\"\xe2\x02\n" +
+	"\x04name\x18\t \x01(\tR\x04name\"\xe3\x03\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
@@ -2635,7 +4112,14 @@ const file_command_proto_rawDesc = "" +
 	" \x01(\rR\acurrent\x127\n" +
 	"\bversions\x18\v \x03(\v2\x1b.holdfast.log.v1.KeyVersionR\bversions\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x04R\brevision\x12\x1c\n" +
-	"\tcondition\x18\r \x01(\fR\tcondition\"x\n" +
+	"\tcondition\x18\r \x01(\fR\tcondition\x12 \n" +
+	"\vdescription\x18\x14 \x01(\tR\vdescription\x12(\n" +
+	"\x04tags\x18\x15 \x03(\v2\x14.holdfast.log.v1.TagR\x04tags\x12\x10\n" +
+	"\x03due\x18\x16 \x01(\x03R\x03due\x12!\n" +
+	"\fstate_before\x18\x17 \x01(\rR\vstateBefore\"/\n" +
+	"\x03Tag\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x8e\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
@@ -2643,7 +4127,21 @@ const file_command_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
-	"\awrapped\x18\x04 \x01(\fR\awrapped\"\x99\x04\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x14\n" +
+	"\x05state\x18\x14 \x01(\rR\x05state\"\xba\x01\n" +
+	"\n" +
+	"Generation\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x1f\n" +
+	"\vsigning_key\x18\x03 \x01(\fR\n" +
+	"signingKey\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
+	"\aretired\x18\x05 \x01(\x03R\aretired\x12#\n" +
+	"\rretired_index\x18\x06 \x01(\x04R\fretiredIndex\"<\n" +
+	"\n" +
+	"SpentOrder\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xc5\x05\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -2658,8 +4156,19 @@ const file_command_proto_rawDesc = "" +
 	"\tadmission\x18\t \x01(\v2\x1a.holdfast.log.v1.AdmissionH\x00R\tadmission\x12>\n" +
 	"\vpast_policy\x18\n" +
 	" \x01(\v2\x1b.holdfast.log.v1.PastPolicyH\x00R\n" +
-	"pastPolicyB\x06\n" +
-	"\x04kind\"\xd1\x02\n" +
+	"pastPolicy\x12:\n" +
+	"\tephemeral\x18\x16 \x01(\v2\x1a.holdfast.log.v1.EphemeralH\x00R\tephemeral\x12>\n" +
+	"\vspent_order\x18\x14 \x01(\v2\x1b.holdfast.log.v1.SpentOrderH\x00R\n" +
+	"spentOrder\x12.\n" +
+	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05aliasB\x06\n" +
+	"\x04kind\"\x8f\x01\n" +
+	"\x05Alias\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xa2\x04\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -2675,7 +4184,17 @@ const file_command_proto_rawDesc = "" +
 	"amendments\x18\n" +
 	" \x03(\fR\n" +
 	"amendments\x12!\n" +
-	"\fpolicy_since\x18\v \x01(\x03R\vpolicySince\">\n" +
+	"\fpolicy_since\x18\v \x01(\x03R\vpolicySince\x12\x14\n" +
+	"\x05epoch\x18\x19 \x01(\x04R\x05epoch\x12\x1d\n" +
+	"\n" +
+	"epoch_from\x18\x1a \x01(\x03R\tepochFrom\x12!\n" +
+	"\fepoch_length\x18\x1b \x01(\x03R\vepochLength\x12=\n" +
+	"\vgenerations\x18\x14 \x03(\v2\x1b.holdfast.log.v1.GenerationR\vgenerations\x128\n" +
+	"\tauthority\x18\x15 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\"Q\n" +
+	"\tEphemeral\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x12\n" +
+	"\x04ends\x18\x03 \x01(\x03R\x04ends\">\n" +
 	"\n" +
 	"PastPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\x12\x14\n" +
@@ -2703,7 +4222,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),          // 0: holdfast.log.v1.Command
 	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
@@ -2714,73 +4233,112 @@ var file_command_proto_goTypes = []any{
 	(*Admission)(nil),        // 6: holdfast.log.v1.Admission
 	(*SetPolicy)(nil),        // 7: holdfast.log.v1.SetPolicy
 	(*SetAmendment)(nil),     // 8: holdfast.log.v1.SetAmendment
-	(*PutCredential)(nil),    // 9: holdfast.log.v1.PutCredential
-	(*SetCredential)(nil),    // 10: holdfast.log.v1.SetCredential
-	(*RevokeCredential)(nil), // 11: holdfast.log.v1.RevokeCredential
-	(*PutQuotePolicy)(nil),   // 12: holdfast.log.v1.PutQuotePolicy
-	(*QuotePolicy)(nil),      // 13: holdfast.log.v1.QuotePolicy
-	(*SetCondition)(nil),     // 14: holdfast.log.v1.SetCondition
-	(*Tick)(nil),             // 15: holdfast.log.v1.Tick
-	(*PutKey)(nil),           // 16: holdfast.log.v1.PutKey
-	(*SetKeyState)(nil),      // 17: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 18: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 19: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 20: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 21: holdfast.log.v1.App
-	(*Credential)(nil),       // 22: holdfast.log.v1.Credential
-	(*Key)(nil),              // 23: holdfast.log.v1.Key
-	(*KeyVersion)(nil),       // 24: holdfast.log.v1.KeyVersion
-	(*Record)(nil),           // 25: holdfast.log.v1.Record
-	(*Header)(nil),           // 26: holdfast.log.v1.Header
-	(*PastPolicy)(nil),       // 27: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),             // 28: holdfast.log.v1.Seen
-	(*Done)(nil),             // 29: holdfast.log.v1.Done
-	(*End)(nil),              // 30: holdfast.log.v1.End
+	(*PutGeneration)(nil),    // 9: holdfast.log.v1.PutGeneration
+	(*Rewrap)(nil),           // 10: holdfast.log.v1.Rewrap
+	(*Rewrapped)(nil),        // 11: holdfast.log.v1.Rewrapped
+	(*RetireGeneration)(nil), // 12: holdfast.log.v1.RetireGeneration
+	(*PutCredential)(nil),    // 13: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),    // 14: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil), // 15: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),   // 16: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),      // 17: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),     // 18: holdfast.log.v1.SetCondition
+	(*Tick)(nil),             // 19: holdfast.log.v1.Tick
+	(*PutEphemeral)(nil),     // 20: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),           // 21: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),    // 22: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),  // 23: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),         // 24: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),      // 25: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),        // 26: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil), // 27: holdfast.log.v1.ScheduleDeletion
+	(*CancelDeletion)(nil),   // 28: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),      // 29: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),        // 30: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),    // 31: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),        // 32: holdfast.log.v1.ImportKey
+	(*App)(nil),              // 33: holdfast.log.v1.App
+	(*Credential)(nil),       // 34: holdfast.log.v1.Credential
+	(*Key)(nil),              // 35: holdfast.log.v1.Key
+	(*Tag)(nil),              // 36: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),       // 37: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),       // 38: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),       // 39: holdfast.log.v1.SpentOrder
+	(*Record)(nil),           // 40: holdfast.log.v1.Record
+	(*Alias)(nil),            // 41: holdfast.log.v1.Alias
+	(*Header)(nil),           // 42: holdfast.log.v1.Header
+	(*Ephemeral)(nil),        // 43: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),       // 44: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),             // 45: holdfast.log.v1.Seen
+	(*Done)(nil),             // 46: holdfast.log.v1.Done
+	(*End)(nil),              // 47: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	16, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	17, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	18, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	19, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	20, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	21, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	29, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	30, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	31, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	32, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	9,  // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	10, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	11, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	12, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	14, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	15, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	13, // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	14, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	15, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	16, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	18, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	19, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
 	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	4,  // 16: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 17: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	21, // 18: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	22, // 19: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 20: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	22, // 21: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	10, // 22: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	13, // 23: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	23, // 24: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	24, // 25: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	24, // 26: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	26, // 27: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	21, // 28: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	22, // 29: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	23, // 30: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	28, // 31: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	29, // 32: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	30, // 33: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	13, // 34: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 35: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	27, // 36: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	2,  // 37: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	20, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	9,  // 17: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
+	10, // 18: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
+	12, // 19: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
+	22, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	24, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	25, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	26, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	27, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	28, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	23, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	4,  // 27: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	3,  // 28: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	33, // 29: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	34, // 30: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	6,  // 31: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	11, // 32: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	11, // 33: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	11, // 34: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	34, // 35: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	14, // 36: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	17, // 37: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	35, // 38: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	37, // 39: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	36, // 40: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	37, // 41: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	37, // 42: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	36, // 43: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	42, // 44: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	33, // 45: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	34, // 46: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	35, // 47: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	45, // 48: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	46, // 49: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	47, // 50: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	17, // 51: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 52: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	44, // 53: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	43, // 54: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	39, // 55: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	41, // 56: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	2,  // 57: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	38, // 58: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	4,  // 59: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -2804,8 +4362,19 @@ func file_command_proto_init() {
 		(*Command_SetCondition)(nil),
 		(*Command_Tick)(nil),
 		(*Command_SetAmendment)(nil),
+		(*Command_PutEphemeral)(nil),
+		(*Command_PutGeneration)(nil),
+		(*Command_Rewrap)(nil),
+		(*Command_RetireGeneration)(nil),
+		(*Command_PutKeyVersion)(nil),
+		(*Command_PutAlias)(nil),
+		(*Command_DeleteAlias)(nil),
+		(*Command_SetLabels)(nil),
+		(*Command_ScheduleDeletion)(nil),
+		(*Command_CancelDeletion)(nil),
+		(*Command_SetVersionState)(nil),
 	}
-	file_command_proto_msgTypes[25].OneofWrappers = []any{
+	file_command_proto_msgTypes[40].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -2816,6 +4385,9 @@ func file_command_proto_init() {
 		(*Record_QuotePolicy)(nil),
 		(*Record_Admission)(nil),
 		(*Record_PastPolicy)(nil),
+		(*Record_Ephemeral)(nil),
+		(*Record_SpentOrder)(nil),
+		(*Record_Alias)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2823,7 +4395,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -38,6 +38,8 @@ type Config struct {
 	Evidence Evidence
 	// Sessions knows attested workloads; nil: none are taken.
 	Sessions *session.Judge
+	// Runtimes is what attested runtimes are served with.
+	Runtimes Runtimes
 	Now      func() time.Time // the host's clock
 	// Serving is nil while the policy in force lets this node serve. It is asked
 	// before every request.
@@ -53,9 +55,10 @@ const DefaultMaxApps = 10_000
 
 // A Core is the door.
 type Core struct {
-	cfg    Config
-	slow   *pool
-	newest atomic.Int64 // the latest reading of domain time, ns: it never goes back
+	cfg     Config
+	slow    *pool
+	watches *Watches
+	newest  atomic.Int64 // the latest reading of domain time, ns: it never goes back
 }
 
 // New makes a Core.
@@ -63,7 +66,7 @@ func New(cfg Config) *Core {
 	if cfg.MaxApps == 0 {
 		cfg.MaxApps = DefaultMaxApps
 	}
-	return &Core{cfg: cfg, slow: newPool()}
+	return &Core{cfg: cfg, slow: newPool(), watches: newWatches()}
 }
 
 // now is domain time. A domain of one takes the host's clock, which may stand

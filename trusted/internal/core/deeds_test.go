@@ -16,7 +16,17 @@ type caller = *server.Caller
 // harmless are the methods of a Caller that a key's condition does not stand
 // before, each with the reason.
 var harmless = map[string]string{
-	"CreateKey":        "makes another key",
+	"CreateKey":      "makes another key",
+	"MakeKey":        "makes another key",
+	"DescribeKey":    "tells the owner what a key is, not what it does",
+	"DescribeKeys":   "tells the owner what keys are, not what they do",
+	"FindKey":        "tells the owner a name that the owner gave",
+	"RotateKey":      "makes material that the condition covers too, and takes none away",
+	"CancelDeletion": "brings back what the condition was on",
+	"SetLabels":      "notes something beside the key",
+	"CreateAlias":    "gives the key a name", "UpdateAlias": "gives the key a name", "DeleteAlias": "takes a name away",
+	"ListAliases":      "tells the owner names that the owner gave",
+	"Random":           "is about no key",
 	"ListKeys":         "tells what a key is, not what it does",
 	"PublicKey":        "tells what everybody may know",
 	"SetKeyEnabled":    "gives nobody anything that the condition denies",
@@ -59,6 +69,10 @@ func TestEveryOperationAsksTheCondition(t *testing.T) {
 		"DeleteAllKeys":    nil,
 		"ImportParameters": kms.ImportParametersRequest{Key: waiting.ID, Spec: kms.RSA2048},
 		"ImportKey":        kms.ImportRequest{Key: waiting.ID},
+		"Reencrypt": kms.ReencryptRequest{Source: kms.DecryptRequest{Key: aes, Data: []byte("m"), Layout: kms.LayoutEHSM},
+			Target: kms.EncryptRequest{Key: aes, Layout: kms.LayoutNative}},
+		"ScheduleDeletion": kms.ScheduleDeletionRequest{Key: aes.ID},
+		"SetVersionState":  kms.SetVersionStateRequest{Key: kms.KeyRef{ID: aes.ID, Version: 1}, State: kms.VersionDestroyed},
 	}
 	methods := reflect.TypeFor[caller]()
 	for i := range methods.NumMethod() {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/alg"
+	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
@@ -25,6 +26,9 @@ func (c *Caller) MAC(_ context.Context, r kms.MACRequest) (kms.MessageMAC, error
 func (c *Caller) VerifyMAC(_ context.Context, r kms.VerifyMACRequest) (kms.Verification, error) {
 	rec, err := c.useKey(r.Key, kms.UseVerify)
 	if err != nil {
+		return kms.Verification{}, err
+	}
+	if err := authz.Version(rec, r.Key.Version); err != nil {
 		return kms.Verification{}, err
 	}
 	ref := refOf(rec, r.Key.Version)

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
@@ -10,38 +11,90 @@ import (
 )
 
 // CreateKey makes a key of the caller's app. It is durable when CreateKey
-// returns. The errors are Invalid, Misused, Denied, Replayed and Unavailable.
+// returns. The errors are Invalid, Misused, Exists (the alias), Denied, Replayed
+// and Unavailable.
 func (c *Caller) CreateKey(ctx context.Context, r kms.CreateKeyRequest) (kms.Key, error) {
+	rec, err := c.makeKey(ctx, r)
+	if err != nil {
+		return kms.Key{}, err
+	}
+	return rec.Info(), nil
+}
+
+// MakeKey is CreateKey for who wants to be told all of the key.
+func (c *Caller) MakeKey(ctx context.Context, r kms.CreateKeyRequest) (kms.KeyDescription, error) {
+	rec, err := c.makeKey(ctx, r)
+	if err != nil {
+		return kms.KeyDescription{}, err
+	}
+	return c.described(rec), nil
+}
+
+// newRecord is the record that a request asks for, without an id and material.
+func (c *Caller) newRecord(r kms.CreateKeyRequest) (*state.Key, *kms.Capability, error) {
 	row, ok := r.Spec.Capability()
 	if !ok {
-		return kms.Key{}, kms.Errorf(kms.Invalid, "unknown key spec").WithField("spec")
+		return nil, nil, kms.Errorf(kms.Invalid, "unknown key spec").WithField("spec")
 	}
 	if r.Usages == 0 {
 		r.Usages = row.UsageSets[0]
 	}
 	if !row.Admits(r.Usages) {
-		return kms.Key{}, kms.Errorf(kms.Misused, "keys of spec %s cannot be for %s", row.Name, r.Usages).WithField("usages")
+		return nil, nil, kms.Errorf(kms.Misused, "keys of spec %s cannot be for %s", row.Name, r.Usages).WithField("usages")
 	}
 	if !r.Origin.Valid() {
-		return kms.Key{}, kms.Errorf(kms.Invalid, "unknown origin").WithField("origin")
+		return nil, nil, kms.Errorf(kms.Invalid, "unknown origin").WithField("origin")
 	}
 	cond, err := parseCondition(r.Condition, kms.Invalid)
 	if err != nil {
-		return kms.Key{}, err
+		return nil, nil, err
 	}
 	rec := &state.Key{App: c.app(), Spec: r.Spec, Origin: r.Origin, Exportable: r.Exportable, Usages: r.Usages, Condition: canonicalOf(cond)}
+	if rec.Labels, err = firstLabels(r); err != nil {
+		return nil, nil, err
+	}
+	if rec.Expires, err = c.expiry(r.Expires); err != nil {
+		return nil, nil, err
+	}
+	return rec, row, nil
+}
+
+func (c *Caller) makeKey(ctx context.Context, r kms.CreateKeyRequest) (*state.Key, error) {
+	rec, row, err := c.newRecord(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Alias != "" {
+		if err := kms.CheckAlias(r.Alias); err != nil {
+			return nil, err
+		}
+	}
 	res, err := c.change(ctx, func(cmd *command.Command) error {
+		if _, taken := c.view.Alias(c.app(), r.Alias); taken && r.Alias != "" {
+			return kms.Errorf(kms.Exists, "the alias exists")
+		}
 		if err := c.newKey(ctx, rec, row, cmd.GetTime()); err != nil {
 			return err
 		}
-		cmd.Op = &command.Command_PutKey{PutKey: &command.PutKey{Key: rec.Proto()}}
+		cmd.Op = &command.Command_PutKey{PutKey: &command.PutKey{Key: rec.Proto(), Alias: r.Alias}}
 		return nil
 	})
-	if err != nil {
-		return kms.Key{}, err
-	}
-	return res.Key.Info(), nil
+	return res.Key, err
 }
+
+// expiry is when a new key is to expire, in the future; 0 for never.
+func (c *Caller) expiry(at time.Time) (int64, error) {
+	if at.IsZero() {
+		return 0, nil
+	}
+	if !at.After(c.core.now(c.view)) || at.Year() > maxYear {
+		return 0, kms.Errorf(kms.Invalid, "the time is over already, or after the year %d", maxYear).WithField("expires")
+	}
+	return at.UnixNano(), nil
+}
+
+// maxYear is the last one that is counted in nanoseconds since 1970.
+const maxYear = 2261
 
 // newKey gives rec an id, and material unless that is to be imported. A second
 // try under the same request finds it done: making an RSA key takes seconds.

@@ -129,6 +129,9 @@ func (c *Caller) ExportKey(_ context.Context, ref kms.KeyRef) (kms.ExportedKey, 
 	if err := authz.State(rec, kms.UseEncrypt, c.core.now(c.view)); err != nil { // enabled: leaving is new use
 		return kms.ExportedKey{}, err
 	}
+	if err := authz.Version(rec, ref.Version); err != nil {
+		return kms.ExportedKey{}, err
+	}
 	ref = refOf(rec, ref.Version)
 	material, err := c.core.cfg.Keyring.Export(rec, ref.Version)
 	if err != nil {

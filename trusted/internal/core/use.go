@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/alg"
+	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
@@ -33,14 +34,7 @@ func (c *Caller) Encrypt(_ context.Context, r kms.EncryptRequest) (kms.Ciphertex
 // Decrypt opens what Encrypt and GenerateDataKey sealed. Every reason why it
 // does not open is DecryptFailed; the other errors are those of using a key.
 func (c *Caller) Decrypt(ctx context.Context, r kms.DecryptRequest) (kms.Plaintext, error) {
-	if r.Layout == kms.LayoutNative {
-		ref, err := nativeKey(r.Data)
-		if err != nil || (r.Key.ID != kms.KeyID{} && r.Key.ID != ref.ID) {
-			return kms.Plaintext{}, errDecrypt
-		}
-		r.Key = ref
-	}
-	rec, err := c.useKey(r.Key, kms.UseDecrypt)
+	rec, r, err := c.sourceKey(r)
 	if err != nil {
 		return kms.Plaintext{}, err
 	}
@@ -48,6 +42,34 @@ func (c *Caller) Decrypt(ctx context.Context, r kms.DecryptRequest) (kms.Plainte
 		return kms.Plaintext{}, err
 	}
 	return c.open(ctx, rec, r)
+}
+
+// sourceKey finds the key that is to open a ciphertext, and the request with
+// everything that the ciphertext says.
+func (c *Caller) sourceKey(r kms.DecryptRequest) (*state.Key, kms.DecryptRequest, error) {
+	if r.Layout == kms.LayoutOwn && c.native(r.Key.ID) {
+		r.Layout = kms.LayoutNative
+	}
+	if r.Layout == kms.LayoutNative {
+		ref, err := nativeKey(r.Data)
+		if err != nil || (r.Key.ID != kms.KeyID{} && r.Key.ID != ref.ID) {
+			return nil, r, errDecrypt
+		}
+		r.Key = ref
+	}
+	rec, err := c.useKey(r.Key, kms.UseDecrypt)
+	return rec, r, err
+}
+
+// native reports whether LayoutOwn means that the ciphertext names its key: it
+// does where no key is named beside it. Whose the key is, is not asked here.
+func (c *Caller) native(id kms.KeyID) bool {
+	rec, ok := c.view.Key(id)
+	if !ok {
+		return true
+	}
+	row, ok := rec.Spec.Capability()
+	return !ok || row.Binds
 }
 
 // checkFamily refuses a key of another family than an operation is for.
@@ -132,6 +154,9 @@ func (c *Caller) Verify(_ context.Context, r kms.VerifyRequest) (kms.Verificatio
 	if err != nil {
 		return kms.Verification{}, err
 	}
+	if err := authz.Version(rec, r.Key.Version); err != nil {
+		return kms.Verification{}, err
+	}
 	ref := refOf(rec, r.Key.Version)
 	out := kms.Verification{Key: ref}
 	err = c.core.cfg.Keyring.Lend(rec, ref.Version, func(k alg.Key) error {
@@ -146,6 +171,9 @@ func (c *Caller) Verify(_ context.Context, r kms.VerifyRequest) (kms.Verificatio
 func (c *Caller) PublicKey(_ context.Context, ref kms.KeyRef) (kms.PublicKey, error) {
 	rec, err := c.publicKeyRecord(ref)
 	if err != nil {
+		return kms.PublicKey{}, err
+	}
+	if err := authz.Version(rec, ref.Version); err != nil {
 		return kms.PublicKey{}, err
 	}
 	ref = refOf(rec, ref.Version)
@@ -168,7 +196,7 @@ const (
 var errDecrypt = kms.Errorf(kms.DecryptFailed, "ciphertext does not open")
 
 func (c *Caller) seal(rec *state.Key, r kms.EncryptRequest) (out []byte, err error) {
-	row, err := layoutRow(rec, r.Layout, r.Binding)
+	row, err := layoutRow(rec, &r.Layout, r.Binding)
 	if err != nil {
 		return nil, err
 	}
@@ -193,20 +221,30 @@ func (c *Caller) seal(rec *state.Key, r kms.EncryptRequest) (out []byte, err err
 	return out, err
 }
 
-func layoutRow(rec *state.Key, l kms.Layout, b kms.Binding) (*kms.Capability, error) {
+// layoutRow is the row of a key's spec, which can have ciphertexts in a layout
+// with a binding. It settles what LayoutOwn means.
+func layoutRow(rec *state.Key, l *kms.Layout, b kms.Binding) (row *kms.Capability, err error) {
 	row, ok := rec.Spec.Capability()
 	if !ok {
 		return nil, kms.Errorf(kms.Damaged, "stored key has unknown spec %d", rec.Spec)
 	}
-	return row, row.CheckLayout(l, b)
+	if *l, err = row.Layout(*l, b); err != nil {
+		return nil, err
+	}
+	return row, row.CheckLayout(*l, b)
 }
 
 // open tries the version that the ciphertext names, or, where the layout names
 // none, the newest ones in turn: only the right one verifies. Ciphertexts
-// without integrity and asymmetric ones are opened with the current version.
+// without integrity and asymmetric ones are opened with the current version. A
+// version that was destroyed opens nothing, and does not say so; one that is
+// disabled does, to who may use the key.
 func (c *Caller) open(ctx context.Context, rec *state.Key, r kms.DecryptRequest) (kms.Plaintext, error) {
-	row, err := layoutRow(rec, r.Layout, r.Binding)
+	row, err := layoutRow(rec, &r.Layout, r.Binding)
 	if err != nil {
+		return kms.Plaintext{}, err
+	}
+	if err := authz.Version(rec, r.Key.Version); errors.Is(err, kms.Disabled) {
 		return kms.Plaintext{}, err
 	}
 	versions := []kms.KeyVersion{r.Key.Version}
@@ -252,13 +290,13 @@ func trialVersions(rec *state.Key, row *kms.Capability) []kms.KeyVersion {
 	if len(rec.Versions) == 1 || !row.Integrity {
 		return []kms.KeyVersion{rec.Current}
 	}
-	var all []kms.KeyVersion
-	for _, v := range rec.Versions {
-		all = append(all, v.Number)
+	all := make([]kms.KeyVersion, 0, min(len(rec.Versions), maxTrials))
+	for _, v := range slices.Backward(rec.Versions) { // oldest first, as they are kept
+		if v.State == kms.VersionEnabled && len(all) < maxTrials {
+			all = append(all, v.Number)
+		}
 	}
-	slices.Sort(all)
-	slices.Reverse(all)
-	return all[:min(len(all), maxTrials)]
+	return all
 }
 
 func appendHeader(dst []byte, id kms.KeyID, n kms.KeyVersion) []byte {
@@ -289,6 +327,9 @@ func additionalData(id kms.KeyID, n kms.KeyVersion, b kms.Binding, l kms.Layout)
 		}
 		return raw, nil
 	case kms.LayoutNative:
+		if b.Size() > kms.MaxBinding {
+			return nil, kms.Errorf(kms.TooLarge, "a binding of %d bytes, at most %d", b.Size(), kms.MaxBinding).WithField("binding")
+		}
 		return b.AppendTo(appendHeader([]byte(nativeLabel), id, n)), nil
 	}
 	return nil, kms.Errorf(kms.Invalid, "unknown ciphertext layout")

@@ -68,7 +68,7 @@ func (r *Keyring) Import(rec *state.Key, in kms.ImportRequest, now int64) (state
 		return state.Version{}, err
 	}
 	defer material.Wipe()
-	return r.wrap(rec, material, now)
+	return r.wrap(rec, first, material, now)
 }
 
 // errMaterial is the one answer to material that is not good.

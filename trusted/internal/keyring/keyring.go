@@ -80,7 +80,7 @@ func (r *Keyring) Generate(rec *state.Key, now int64) error {
 		return err
 	}
 	defer material.Wipe()
-	v, err := r.wrap(rec, material, now)
+	v, err := r.wrap(rec, first, material, now)
 	if err != nil {
 		return err
 	}
@@ -88,10 +88,20 @@ func (r *Keyring) Generate(rec *state.Key, now int64) error {
 	return nil
 }
 
-func (r *Keyring) wrap(rec *state.Key, material secret.Bytes, now int64) (state.Version, error) {
+// Next makes the version that is to follow a key's current one, of new material.
+func (r *Keyring) Next(rec *state.Key, now int64) (state.Version, error) {
+	material, err := alg.Generate(rec.Spec)
+	if err != nil {
+		return state.Version{}, err
+	}
+	defer material.Wipe()
+	return r.wrap(rec, rec.Current+1, material, now)
+}
+
+func (r *Keyring) wrap(rec *state.Key, n kms.KeyVersion, material secret.Bytes, now int64) (state.Version, error) {
 	g := r.root.Current()
-	wrapped, err := r.root.Wrap(wrapSlot(rec, first, g), material)
-	return state.Version{Number: first, Generation: g, Created: now, Wrapped: wrapped}, err
+	wrapped, err := r.root.Wrap(wrapSlot(rec, n, g), material)
+	return state.Version{Number: n, Generation: g, Created: now, Wrapped: wrapped, State: kms.VersionEnabled}, err
 }
 
 // Export returns version n of a key as it leaves: PKCS #8 DER of asymmetric
@@ -117,6 +127,9 @@ func (r *Keyring) Forget(rec *state.Key) {
 	}
 }
 
+// ForgetVersion drops what is cached of one version.
+func (r *Keyring) ForgetVersion(ref kms.KeyRef) { r.cache.Remove(slot{ref.ID, ref.Version}) }
+
 // wrapSlot binds everything about a key version that must not be altered: a
 // blob that is moved to another key, app or version, or whose spec, usages,
 // origin or exportability were edited, does not open.
@@ -131,4 +144,10 @@ func wrapSlot(rec *state.Key, n kms.KeyVersion, generation uint32) root.Slot {
 		facts = append(facts, 0)
 	}
 	return root.Slot{Purpose: root.WrapKey, Generation: generation, ID: rec.ID[:], Version: uint32(n), Facts: facts}
+}
+
+// Rewrap wraps a version of a key under another generation. The error is
+// Damaged.
+func (r *Keyring) Rewrap(rec *state.Key, v *state.Version, to uint32) ([]byte, error) {
+	return r.root.Rewrap(wrapSlot(rec, v.Number, v.Generation), wrapSlot(rec, v.Number, to), v.Wrapped)
 }

@@ -39,16 +39,14 @@ func (r *Root) BackupKey(generation uint32) (secret.Bytes, error) {
 // RuntimeRoot is what runtimes' long-term keys of a generation are derived from.
 // The caller wipes it.
 func (r *Root) RuntimeRoot(generation uint32) (secret.Bytes, error) {
-	if r.labels.Runtime == "" {
-		s, err := r.source.Secret(generation)
-		if err != nil {
-			return secret.Bytes{}, err
-		}
-		var own secret.Bytes // so that the caller wipes a copy
-		err = s.Use(func(b []byte) error { own = secret.Copy(b); return nil })
-		return own, err
-	}
 	return r.derive(generation, SecretSize, r.labels.Runtime, r.domain[:])
+}
+
+// PairLabels are the two of a runtime's pair: for the secret that is derived
+// first, and for the bytes that it is stretched to.
+type PairLabels struct {
+	Secret  string
+	Stretch string
 }
 
 // A Pair is a runtime's keys: 32 bytes for a symmetric key that its state is
@@ -60,16 +58,6 @@ type Pair struct {
 
 // Wipe wipes both.
 func (p Pair) Wipe() { p.State.Wipe(); p.Private.Wipe() }
-
-// LongTerm derives a runtime's pair by runtime and key id, in a generation.
-func (r *Root) LongTerm(generation uint32, runtime, keyID []byte) (Pair, error) {
-	from, err := r.RuntimeRoot(generation)
-	if err != nil {
-		return Pair{}, err
-	}
-	defer from.Wipe()
-	return DerivePair(from, r.labels.LongTerm, runtime, keyID)
-}
 
 // DerivePair derives a pair from a secret of 32 bytes. The parts of context are
 // hashed as if they were one string, so each must have a fixed length:

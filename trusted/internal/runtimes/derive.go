@@ -17,7 +17,6 @@ package runtimes
 import (
 	"crypto/ecdh"
 	"crypto/sha256"
-	"crypto/sha3"
 	"encoding/binary"
 
 	"github.com/holdfast-kms/holdfast/kms"
@@ -31,15 +30,14 @@ const Size = 32
 // Labels separate the derivations. One deployment uses one set; that of Oasis
 // reproduces Oasis' vectors.
 type Labels struct {
-	LongTerm, LongTermKeys   string // of KMAC, and of the XOF that makes the keys
-	Ephemeral, EphemeralKeys string
-	EphemeralChecksum        string
+	LongTerm, Ephemeral root.PairLabels
+	EphemeralChecksum   string
 }
 
 // HoldfastLabels are ours: none is used twice.
 var HoldfastLabels = Labels{
-	LongTerm: "holdfast/v1/runtime/long-term", LongTermKeys: "holdfast/v1/runtime/long-term-keys",
-	Ephemeral: "holdfast/v1/runtime/ephemeral", EphemeralKeys: "holdfast/v1/runtime/ephemeral-keys",
+	LongTerm:          root.PairLabels{Secret: "holdfast/v1/runtime/long-term", Stretch: "holdfast/v1/runtime/long-term-keys"},
+	Ephemeral:         root.PairLabels{Secret: "holdfast/v1/runtime/ephemeral", Stretch: "holdfast/v1/runtime/ephemeral-keys"},
 	EphemeralChecksum: "holdfast/v1/ephemeral-secret-checksum",
 }
 
@@ -59,13 +57,13 @@ func RuntimeID(domain kms.DomainID, runtime string) [Size]byte {
 // secret: k = KMAC256(secret, runtime ‖ id), and from cSHAKE256(k) the state key
 // and then the X25519 private key, 32 bytes each.
 func (l Labels) LongTermPair(from secret.Bytes, runtime [Size]byte, id kms.RuntimeKeyID) (*Pair, error) {
-	return derive(from, l.LongTerm, l.LongTermKeys, runtime[:], id[:])
+	return pairOf(root.DerivePair(from, l.LongTerm, runtime[:], id[:]))
 }
 
 // EphemeralPair is LongTermPair for an epoch, from its secret: the epoch, in 8
 // bytes big-endian, follows the key id.
 func (l Labels) EphemeralPair(from secret.Bytes, runtime [Size]byte, id kms.RuntimeKeyID, epoch uint64) (*Pair, error) {
-	return derive(from, l.Ephemeral, l.EphemeralKeys, runtime[:], id[:], binary.BigEndian.AppendUint64(nil, epoch))
+	return pairOf(root.DerivePair(from, l.Ephemeral, runtime[:], id[:], binary.BigEndian.AppendUint64(nil, epoch)))
 }
 
 // Checksum names an epoch's secret: KMAC256(secret, domain ‖ epoch in 8 bytes
@@ -78,21 +76,18 @@ func (l Labels) Checksum(of secret.Bytes, domain kms.DomainID, epoch uint64) (su
 	return sum, err
 }
 
-func derive(from secret.Bytes, kdf, keys string, context ...[]byte) (p *Pair, err error) {
-	err = from.Use(func(b []byte) error {
-		k := root.KMAC256(b, Size, kdf, context...)
-		defer clear(k)
-		xof := sha3.NewCSHAKE256(nil, []byte(keys))
-		xof.Write(k)
-		var out [2 * Size]byte
-		defer clear(out[:])
-		xof.Read(out[:])
-		private, err := ecdh.X25519().NewPrivateKey(out[Size:])
-		if err != nil {
-			return err // it takes any 32 bytes
+// pairOf adds the public key.
+func pairOf(keys root.Pair, err error) (*Pair, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := &Pair{keys: keys}
+	err = keys.Private.Use(func(b []byte) error {
+		private, err := ecdh.X25519().NewPrivateKey(b)
+		if err == nil {
+			p.Public = [Size]byte(private.PublicKey().Bytes())
 		}
-		p = &Pair{Public: [Size]byte(private.PublicKey().Bytes()), state: secret.Copy(out[:Size]), private: secret.Copy(out[Size:])}
-		return nil
+		return err
 	})
 	return p, err
 }

@@ -30,7 +30,7 @@ func (k *Keys) Propose(epoch uint64) (checksum [Size]byte, err error) {
 	if h := k.epochs.held[epoch]; h != nil {
 		return h.checksum, nil
 	}
-	h := &held{secret: newSecret()}
+	h := &held{secret: secret.Random(Size)}
 	if h.checksum, err = HoldfastLabels.Checksum(h.secret, k.domain, epoch); err != nil {
 		return checksum, err
 	}
@@ -99,13 +99,20 @@ func (e *epochs) drop(epoch uint64) {
 	}
 }
 
-func (e *epochs) get(epoch uint64, checksum [Size]byte) (secret.Bytes, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	h := e.held[epoch]
-	if h == nil || !h.published || subtle.ConstantTimeCompare(h.checksum[:], checksum[:]) != 1 {
-		return secret.Bytes{}, kms.Errorf(kms.Unavailable, "no member of the domain has the secret of epoch %d any more", epoch).
-			WithField("epoch").WithHint("the secrets of epochs do not outlive the members' memory: use the next epoch's key")
+// Secret is the secret of an epoch with the published checksum, as it is handed
+// to another member. It is cleared when its time has come. The error is
+// NotFound where this node does not have it.
+func (k *Keys) Secret(epoch uint64, published [Size]byte) (secret.Bytes, error) {
+	k.epochs.mu.RLock()
+	defer k.epochs.mu.RUnlock()
+	h := k.epochs.held[epoch]
+	if h == nil || !h.published || subtle.ConstantTimeCompare(h.checksum[:], published[:]) != 1 {
+		return secret.Bytes{}, errGone(epoch)
 	}
 	return h.secret, nil
+}
+
+func errGone(epoch uint64) error {
+	return kms.Errorf(kms.NotFound, "no member of the domain has the secret of epoch %d any more", epoch).
+		WithField("epoch").WithHint("the secrets of epochs do not outlive the members' memory: use a later epoch's key")
 }

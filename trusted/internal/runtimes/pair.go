@@ -6,25 +6,23 @@ import (
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
-	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
 )
 
 // A Pair is the keys that belong together. Who made it wipes it.
 type Pair struct {
 	Public [Size]byte // X25519
 
-	private secret.Bytes // X25519
-	state   secret.Bytes
+	keys root.Pair
 }
 
 // Wipe clears the private halves.
-func (p *Pair) Wipe() { p.private.Wipe(); p.state.Wipe() }
+func (p *Pair) Wipe() { p.keys.Wipe() }
 
 // Use lends the X25519 private key and the state key, which f neither keeps nor
 // changes.
 func (p *Pair) Use(f func(private, state []byte) error) error {
-	return p.private.Use(func(private []byte) error {
-		return p.state.Use(func(state []byte) error { return f(private, state) })
+	return p.keys.Private.Use(func(private []byte) error {
+		return p.keys.State.Use(func(state []byte) error { return f(private, state) })
 	})
 }
 
@@ -32,7 +30,7 @@ func (p *Pair) Use(f func(private, state []byte) error) error {
 // HKDF-SHA256, HKDF-SHA256, AES-256-GCM): the encapsulated key and the
 // ciphertext. The error is DecryptFailed, whatever the cause.
 func (p *Pair) Open(info, sealed []byte) (plain []byte, err error) {
-	err = p.private.Use(func(b []byte) error {
+	err = p.keys.Private.Use(func(b []byte) error {
 		key, err := ecdh.X25519().NewPrivateKey(b)
 		if err != nil {
 			return err
@@ -53,7 +51,7 @@ func (p *Pair) Open(info, sealed []byte) (plain []byte, err error) {
 // MAC is KMAC256 of a message under the state key, 32 bytes, with a label of its
 // own: whoever has the state key can make it too.
 func (p *Pair) MAC(message []byte) (mac []byte, err error) {
-	err = p.state.Use(func(key []byte) error {
+	err = p.keys.State.Use(func(key []byte) error {
 		mac = root.KMAC256(key, Size, macLabel, message)
 		return nil
 	})

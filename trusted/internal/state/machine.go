@@ -28,19 +28,22 @@ type Machine struct {
 	next   *View // being changed; published by Publish
 	replay *replay.Table
 	done   doneRing
+	events *Events
+	made   []kms.Event // by the command that is being applied
 	fatal  atomic.Pointer[error]
 }
 
 // New makes a Machine before its first command.
 func New() *Machine {
-	m := &Machine{}
+	m := &Machine{events: newEvents()}
 	m.reset()
 	m.Publish()
 	return m
 }
 
 func (m *Machine) reset() {
-	m.next = &View{}
+	m.next = &View{events: m.events}
+	m.events.begun = false
 	m.next.keys, m.next.byApp = newKeyTrees()
 	m.replay = replay.NewTable(replayLimit, 0)
 	m.done = newDoneRing(doneLimit)
@@ -53,6 +56,7 @@ func (m *Machine) View() *View { return m.view.Load() }
 func (m *Machine) Publish() {
 	m.next.replayFloor = m.replay.Floor()
 	m.view.Store(m.next)
+	m.events.publish(m.next.index)
 	m.next = m.next.copy()
 }
 
@@ -91,8 +95,12 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	if r, again := m.done.get(id); again {
 		return m.repeat(r)
 	}
+	was := m.begin()
 	m.activate()
+	m.destroyDue()
 	r := m.apply(&c)
+	m.reckon()
+	m.tell(was, &c, r)
 	r.Index = index
 	m.done.put(id, r)
 	return r
@@ -126,6 +134,9 @@ func (m *Machine) apply(c *command.Command) Result {
 	if r, ok := m.authorise(c.GetPrincipal()); !ok {
 		return r
 	}
+	if !m.wrappedInUse(c) {
+		return refuse(kms.Conflict, "the generation that this is wrapped under was retired meanwhile")
+	}
 	r := m.do(c)
 	if p := c.GetPrincipal(); r.Err == nil && len(p.GetRequestMac()) > 0 {
 		// Only now: a command refused for a conflict is sent again with the
@@ -157,12 +168,34 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.importKey(c.GetPrincipal(), op.ImportKey)
 	case *command.Command_SetCondition:
 		return m.setCondition(c.GetPrincipal(), op.SetCondition)
+	case *command.Command_PutKeyVersion:
+		return m.putKeyVersion(c.GetPrincipal(), op.PutKeyVersion)
+	case *command.Command_SetVersionState:
+		return m.setVersionState(c.GetPrincipal(), op.SetVersionState)
+	case *command.Command_SetLabels:
+		return m.setLabels(c.GetPrincipal(), op.SetLabels)
+	case *command.Command_ScheduleDeletion:
+		return m.scheduleDeletion(c.GetPrincipal(), op.ScheduleDeletion)
+	case *command.Command_CancelDeletion:
+		return m.cancelDeletion(c.GetPrincipal(), op.CancelDeletion)
+	case *command.Command_PutAlias:
+		return m.putAlias(c.GetPrincipal(), op.PutAlias)
+	case *command.Command_DeleteAlias:
+		return m.deleteAlias(c.GetPrincipal(), op.DeleteAlias)
 	case *command.Command_PutQuotePolicy:
 		return m.putQuotePolicy(c.GetPrincipal(), op.PutQuotePolicy)
 	case *command.Command_SetPolicy:
 		return m.setPolicy(op.SetPolicy)
 	case *command.Command_SetAmendment:
 		return m.setAmendment(op.SetAmendment)
+	case *command.Command_PutEphemeral:
+		return m.putEphemeral(c.GetPrincipal(), op.PutEphemeral)
+	case *command.Command_PutGeneration:
+		return m.putGeneration(c.GetPrincipal(), op.PutGeneration)
+	case *command.Command_Rewrap:
+		return m.rewrap(c.GetPrincipal(), op.Rewrap)
+	case *command.Command_RetireGeneration:
+		return m.retireGeneration(c.GetPrincipal(), op.RetireGeneration)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:
@@ -223,6 +256,7 @@ func (m *Machine) found(p *command.Found) Result {
 	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
+	m.foundGenerations(f)
 	return Result{}
 }
 
@@ -237,8 +271,15 @@ func (m *Machine) putKey(by *command.Principal, p *command.PutKey) Result {
 	if _, taken := m.next.Key(k.ID); taken {
 		return refuse(kms.Exists, "key id is taken")
 	}
+	if k.State == kms.PendingDeletion {
+		return refuse(kms.Invalid, "a new key's deletion is not scheduled")
+	}
+	if r, ok := m.nameFree(k.App, p.GetAlias()); !ok {
+		return r
+	}
 	k.Revision = m.revise()
 	m.setKey(k)
+	m.nameNew(k, p.GetAlias())
 	return Result{Key: k}
 }
 
@@ -248,8 +289,11 @@ func (m *Machine) setKeyState(by *command.Principal, p *command.SetKeyState) Res
 		return r
 	}
 	to := kms.KeyState(p.GetState())
-	if !to.Valid() || to == kms.Destroyed {
+	if !to.Valid() || to == kms.Destroyed || to == kms.PendingDeletion {
 		return refuse(kms.Invalid, "unknown key state")
+	}
+	if old.Deletion != nil {
+		return refuse(kms.Disabled, "the key is pending deletion")
 	}
 	if (old.State == kms.PendingImport) != (to == kms.PendingImport) {
 		return refuse(kms.Invalid, "only an import gives a key its material")
@@ -326,8 +370,18 @@ func (m *Machine) ownKey(by *command.Principal, rawID []byte, revision uint64) (
 	return k, Result{}, true
 }
 
-func (m *Machine) setKey(k *Key)  { m.next.keys.Set(k); m.next.byApp.Set(k) }
-func (m *Machine) dropKey(k *Key) { m.next.keys.Delete(k); m.next.byApp.Delete(k) }
+func (m *Machine) setKey(k *Key) {
+	m.tellKey(k)
+	m.next.keys.Set(k)
+	m.next.byApp.Set(k)
+}
+
+func (m *Machine) dropKey(k *Key) {
+	m.tellKeyGone(k)
+	m.forgetKey(k)
+	m.next.keys.Delete(k)
+	m.next.byApp.Delete(k)
+}
 
 // revise gives out the next revision. Revisions are unique in the domain.
 func (m *Machine) revise() uint64 { m.next.revision++; return m.next.revision }

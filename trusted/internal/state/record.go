@@ -29,6 +29,9 @@ type Key struct {
 	Revision   uint64
 	Versions   []Version
 	Condition  []byte // canonical JSON of govern.Condition: who may use the key; nil: its app
+
+	Labels   *Labels   // nil: none
+	Deletion *Deletion // nil: none is scheduled; else State is PendingDeletion
 }
 
 // A Version is the wrapped material of one version of a key.
@@ -37,6 +40,7 @@ type Version struct {
 	Generation uint32
 	Created    int64
 	Wrapped    []byte
+	State      kms.VersionState
 }
 
 // Version finds a version; zero asks for the current one.
@@ -94,9 +98,11 @@ type Founding struct {
 	Bootstrap []byte // envelope
 	Policy    []byte // policy 1, envelope
 	Checksum  []byte // of master secret 0
-	Simulated bool   // the founder's evidence was
-	Evidence  Evidence
-	Authority Authority
+	// SigningKey is the runtime signing key of generation 0, Ed25519.
+	SigningKey []byte
+	Simulated  bool // the founder's evidence was
+	Evidence   Evidence
+	Authority  Authority
 }
 
 // Evidence is what a TEE showed, with the collateral it was judged by.
@@ -129,12 +135,15 @@ func keyFrom(p *command.Key) (*Key, error) {
 	for i, v := range p.GetVersions() {
 		k.Versions[i] = versionFrom(v)
 	}
+	if err := k.addLife(p); err != nil {
+		return nil, err
+	}
 	return k, nil
 }
 
 func versionFrom(v *command.KeyVersion) Version {
 	return Version{Number: kms.KeyVersion(v.GetNumber()), Generation: v.GetGeneration(),
-		Created: v.GetCreated(), Wrapped: exact(v.GetWrapped())}
+		Created: v.GetCreated(), Wrapped: exact(v.GetWrapped()), State: versionState(v.GetState())}
 }
 
 // Proto is the record as commands and snapshots carry it. It shares the record's bytes.
@@ -146,8 +155,9 @@ func (k *Key) Proto() *command.Key {
 	}
 	for _, v := range k.Versions {
 		p.Versions = append(p.Versions, &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation,
-			Created: v.Created, Wrapped: v.Wrapped})
+			Created: v.Created, Wrapped: v.Wrapped, State: versionStateProto(v.State)})
 	}
+	k.putLife(p)
 	return p
 }
 
@@ -183,8 +193,7 @@ func foundingFrom(p *command.Found) (*Founding, error) {
 	f := &Founding{Charter: exact(p.GetCharter()), Bootstrap: exact(p.GetBootstrap()), Checksum: exact(p.GetChecksum()),
 		Policy: exact(p.GetPolicy()), Evidence: Evidence{TEE: p.GetEvidence().GetTee(), Quote: exact(p.GetEvidence().GetQuote()),
 			Collateral: exact(p.GetEvidence().GetCollateral())},
-		Simulated: p.GetSimulated(), Authority: Authority{Certificate: exact(p.GetAuthority().GetCertificate()),
-			Generation: p.GetAuthority().GetGeneration(), WrappedKey: exact(p.GetAuthority().GetWrappedKey())}}
+		Simulated: p.GetSimulated(), SigningKey: exact(p.GetSigningKey()), Authority: authorityFrom(p.GetAuthority())}
 	if !fill(f.Domain[:], p.GetDomain()) {
 		return nil, malformed("founding record")
 	}
@@ -194,7 +203,7 @@ func foundingFrom(p *command.Found) (*Founding, error) {
 func (f *Founding) proto(feature uint32) *command.Found {
 	return &command.Found{Domain: f.Domain[:], Charter: f.Charter, Bootstrap: f.Bootstrap, Checksum: f.Checksum,
 		Policy: f.Policy, Evidence: &command.Evidence{Tee: f.Evidence.TEE, Quote: f.Evidence.Quote, Collateral: f.Evidence.Collateral},
-		Simulated: f.Simulated, FeatureLevel: feature, Authority: &command.Authority{
+		Simulated: f.Simulated, SigningKey: f.SigningKey, FeatureLevel: feature, Authority: &command.Authority{
 			Certificate: f.Authority.Certificate, Generation: f.Authority.Generation, WrappedKey: f.Authority.WrappedKey}}
 }
 

@@ -41,8 +41,11 @@ func (s *Snapshot) Write(w io.Writer) error {
 		h.Found = v.founding.proto(v.feature)
 	}
 	v.putRule(h)
+	v.putGenerations(h)
+	v.putEpochs(h)
 	out.put(&command.Record{Kind: &command.Record_Header{Header: h}})
 	v.writePast(out)
+	v.writeEphemerals(out)
 	v.apps.Scan(func(_ string, a *App) bool {
 		return out.put(&command.Record{Kind: &command.Record_App{App: &command.App{Id: a.ID[:], Created: a.Created}}})
 	})
@@ -55,9 +58,13 @@ func (s *Snapshot) Write(w io.Writer) error {
 	v.keys.Scan(func(k *Key) bool {
 		return out.put(&command.Record{Kind: &command.Record_Key{Key: k.Proto()}})
 	})
+	v.aliases.Scan(func(_ string, a *Alias) bool {
+		return out.put(&command.Record{Kind: &command.Record_Alias{Alias: a.proto()}})
+	})
 	v.quotePolicies.Scan(func(_ string, q *quotePolicy) bool {
 		return out.put(&command.Record{Kind: &command.Record_QuotePolicy{QuotePolicy: q.proto()}})
 	})
+	v.writeOrders(out)
 	s.writeRequests(out)
 	out.put(&command.Record{Kind: &command.Record_End{End: &command.End{Records: out.n}}})
 	if out.err != nil {
@@ -209,6 +216,11 @@ func (m *Machine) load(rec *command.Record) error {
 		}
 		m.next.keys.Load(k) // in order, so Load appends
 		m.next.byApp.Set(k)
+		if k.Deletion != nil {
+			m.next.deletions.Set(dueOf(k), struct{}{})
+		}
+	case *command.Record_Alias:
+		return m.loadAlias(r.Alias)
 	case *command.Record_QuotePolicy:
 		q, err := quotePolicyFrom(r.QuotePolicy)
 		if err != nil {
@@ -217,6 +229,10 @@ func (m *Machine) load(rec *command.Record) error {
 		m.addQuotePolicy(q)
 	case *command.Record_PastPolicy:
 		return m.loadPast(r.PastPolicy)
+	case *command.Record_Ephemeral:
+		return m.loadEphemeral(r.Ephemeral)
+	case *command.Record_SpentOrder:
+		return m.loadOrder(r.SpentOrder)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:
@@ -243,6 +259,12 @@ func (m *Machine) loadHeader(h *command.Header) error {
 		}
 		m.next.founding, m.next.feature = f, p.GetFeatureLevel()
 		if err := m.loadRule(h); err != nil {
+			return err
+		}
+		if err := m.loadGenerations(h); err != nil {
+			return err
+		}
+		if err := m.loadEpochs(h); err != nil {
 			return err
 		}
 	}

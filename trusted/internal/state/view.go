@@ -30,7 +30,20 @@ type View struct {
 	keys        *btree.BTreeG[*Key] // by id
 	byApp       *btree.BTreeG[*Key] // by app, then id
 
+	aliases      btree.Map[string, *Alias]   // by app and name
+	aliasesByKey btree.Map[string, struct{}] // by key and name
+	deletions    btree.Map[string, struct{}] // of keys, by due time and id
+
+	calendar   Calendar
+	ephemerals []Ephemeral // by epoch; shared by views, so never changed in place
+
+	generations []Generation             // by number; a change makes a new slice
+	authority   *Authority               // as it is wrapped now
+	orders      btree.Map[string, int64] // that were obeyed: expiry by nonce
+
 	replayFloor int64
+
+	events *Events // the Machine's
 }
 
 // degree of the key trees: measured here, 32 costs the least memory per record
@@ -101,6 +114,10 @@ func (v *View) copy() *View {
 	c.quotePolicies = *v.quotePolicies.Copy()
 	c.quotePoliciesByApp = *v.quotePoliciesByApp.Copy()
 	c.admissions = *v.admissions.Copy()
+	c.orders = *v.orders.Copy()
+	c.aliases = *v.aliases.Copy()
+	c.aliasesByKey = *v.aliasesByKey.Copy()
+	c.deletions = *v.deletions.Copy()
 	c.keys = v.keys.Copy()
 	c.byApp = v.byApp.Copy()
 	return &c

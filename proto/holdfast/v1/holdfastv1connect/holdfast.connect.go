@@ -36,8 +36,6 @@ const (
 	CredentialServiceName = "holdfast.v1.CredentialService"
 	// PolicyServiceName is the fully-qualified name of the PolicyService service.
 	PolicyServiceName = "holdfast.v1.PolicyService"
-	// KeyServiceName is the fully-qualified name of the KeyService service.
-	KeyServiceName = "holdfast.v1.KeyService"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -84,10 +82,6 @@ const (
 	// PolicyServiceListPoliciesProcedure is the fully-qualified name of the PolicyService's
 	// ListPolicies RPC.
 	PolicyServiceListPoliciesProcedure = "/holdfast.v1.PolicyService/ListPolicies"
-	// KeyServiceSetConditionProcedure is the fully-qualified name of the KeyService's SetCondition RPC.
-	KeyServiceSetConditionProcedure = "/holdfast.v1.KeyService/SetCondition"
-	// KeyServiceGetConditionProcedure is the fully-qualified name of the KeyService's GetCondition RPC.
-	KeyServiceGetConditionProcedure = "/holdfast.v1.KeyService/GetCondition"
 )
 
 // AttestationServiceClient is a client for the holdfast.v1.AttestationService service.
@@ -706,106 +700,4 @@ func (UnimplementedPolicyServiceHandler) GetPolicy(context.Context, *connect.Req
 
 func (UnimplementedPolicyServiceHandler) ListPolicies(context.Context, *connect.Request[v1.ListPoliciesRequest]) (*connect.Response[v1.ListPoliciesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.PolicyService.ListPolicies is not implemented"))
-}
-
-// KeyServiceClient is a client for the holdfast.v1.KeyService service.
-type KeyServiceClient interface {
-	// SetCondition says which attested programs may use a key, and for what. The
-	// owner may narrow it; to widen it takes a caller who meets it, or an operator's
-	// document.
-	SetCondition(context.Context, *connect.Request[v1.SetConditionRequest]) (*connect.Response[v1.SetConditionResponse], error)
-	GetCondition(context.Context, *connect.Request[v1.GetConditionRequest]) (*connect.Response[v1.GetConditionResponse], error)
-}
-
-// NewKeyServiceClient constructs a client for the holdfast.v1.KeyService service. By default, it
-// uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
-// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
-// connect.WithGRPCWeb() options.
-//
-// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
-// http://api.acme.com or https://acme.com/grpc).
-func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) KeyServiceClient {
-	baseURL = strings.TrimRight(baseURL, "/")
-	keyServiceMethods := v1.File_holdfast_v1_holdfast_proto.Services().ByName("KeyService").Methods()
-	return &keyServiceClient{
-		setCondition: connect.NewClient[v1.SetConditionRequest, v1.SetConditionResponse](
-			httpClient,
-			baseURL+KeyServiceSetConditionProcedure,
-			connect.WithSchema(keyServiceMethods.ByName("SetCondition")),
-			connect.WithClientOptions(opts...),
-		),
-		getCondition: connect.NewClient[v1.GetConditionRequest, v1.GetConditionResponse](
-			httpClient,
-			baseURL+KeyServiceGetConditionProcedure,
-			connect.WithSchema(keyServiceMethods.ByName("GetCondition")),
-			connect.WithClientOptions(opts...),
-		),
-	}
-}
-
-// keyServiceClient implements KeyServiceClient.
-type keyServiceClient struct {
-	setCondition *connect.Client[v1.SetConditionRequest, v1.SetConditionResponse]
-	getCondition *connect.Client[v1.GetConditionRequest, v1.GetConditionResponse]
-}
-
-// SetCondition calls holdfast.v1.KeyService.SetCondition.
-func (c *keyServiceClient) SetCondition(ctx context.Context, req *connect.Request[v1.SetConditionRequest]) (*connect.Response[v1.SetConditionResponse], error) {
-	return c.setCondition.CallUnary(ctx, req)
-}
-
-// GetCondition calls holdfast.v1.KeyService.GetCondition.
-func (c *keyServiceClient) GetCondition(ctx context.Context, req *connect.Request[v1.GetConditionRequest]) (*connect.Response[v1.GetConditionResponse], error) {
-	return c.getCondition.CallUnary(ctx, req)
-}
-
-// KeyServiceHandler is an implementation of the holdfast.v1.KeyService service.
-type KeyServiceHandler interface {
-	// SetCondition says which attested programs may use a key, and for what. The
-	// owner may narrow it; to widen it takes a caller who meets it, or an operator's
-	// document.
-	SetCondition(context.Context, *connect.Request[v1.SetConditionRequest]) (*connect.Response[v1.SetConditionResponse], error)
-	GetCondition(context.Context, *connect.Request[v1.GetConditionRequest]) (*connect.Response[v1.GetConditionResponse], error)
-}
-
-// NewKeyServiceHandler builds an HTTP handler from the service implementation. It returns the path
-// on which to mount the handler and the handler itself.
-//
-// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
-// and JSON codecs. They also support gzip compression.
-func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
-	keyServiceMethods := v1.File_holdfast_v1_holdfast_proto.Services().ByName("KeyService").Methods()
-	keyServiceSetConditionHandler := connect.NewUnaryHandler(
-		KeyServiceSetConditionProcedure,
-		svc.SetCondition,
-		connect.WithSchema(keyServiceMethods.ByName("SetCondition")),
-		connect.WithHandlerOptions(opts...),
-	)
-	keyServiceGetConditionHandler := connect.NewUnaryHandler(
-		KeyServiceGetConditionProcedure,
-		svc.GetCondition,
-		connect.WithSchema(keyServiceMethods.ByName("GetCondition")),
-		connect.WithHandlerOptions(opts...),
-	)
-	return "/holdfast.v1.KeyService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case KeyServiceSetConditionProcedure:
-			keyServiceSetConditionHandler.ServeHTTP(w, r)
-		case KeyServiceGetConditionProcedure:
-			keyServiceGetConditionHandler.ServeHTTP(w, r)
-		default:
-			http.NotFound(w, r)
-		}
-	})
-}
-
-// UnimplementedKeyServiceHandler returns CodeUnimplemented from all methods.
-type UnimplementedKeyServiceHandler struct{}
-
-func (UnimplementedKeyServiceHandler) SetCondition(context.Context, *connect.Request[v1.SetConditionRequest]) (*connect.Response[v1.SetConditionResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.SetCondition is not implemented"))
-}
-
-func (UnimplementedKeyServiceHandler) GetCondition(context.Context, *connect.Request[v1.GetConditionRequest]) (*connect.Response[v1.GetConditionResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.GetCondition is not implemented"))
 }

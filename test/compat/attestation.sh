@@ -9,7 +9,7 @@
 # afterwards. Without node or npm it judges nothing, says so and succeeds; set
 # REQUIRE_QVL=1 to have it fail then.
 set -eu
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/../attestation"
 
 version=0.3.9
 

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/holdfast-kms/holdfast/attest/simtee"
+	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/disk"
+	"github.com/holdfast-kms/holdfast/host/harden"
+	"github.com/holdfast-kms/holdfast/host/heap"
+	"github.com/holdfast-kms/holdfast/host/listen"
+	"github.com/holdfast-kms/holdfast/trusted/server"
+)
+
+// devCmds is `holdfast dev`, and `holdfast dev node …`.
+type devCmds struct {
+	Start devCmd      `cmd:"" default:"withargs" hidden:"" help:"Start a whole domain on this machine, to try things out."`
+	Node  devNodeCmds `cmd:"" help:"Found and run a node by hand, on a simulated machine: what holdfastd does in a TEE."`
+}
+
+// devNodeCmds are the steps that holdfastd takes, on the simulated platform.
+type devNodeCmds struct {
+	Prepare devPrepareCmd `cmd:"" help:"First step of founding: make the node's key, and write evidence for it that owner and signers look at."`
+	Found   devFoundCmd   `cmd:"" help:"Second step: found the domain by the documents that they signed."`
+	Serve   devServeCmd   `cmd:"" help:"Serve."`
+}
+
+type devPrepareCmd struct {
+	Dir     string `required:"" type:"path" placeholder:"DIR" help:"Folder of the node and its simulated machine; made if it is not there."`
+	Charter string `required:"" placeholder:"FILE" help:"The charter; a copy stays beside the node's state."`
+	Out     string `required:"" placeholder:"FILE" help:"Where the evidence goes."`
+	Force   bool   `help:"Replace what is there."`
+	devTuning
+}
+
+// Run prepares the node. Done again it shows new evidence for the same key.
+func (c *devPrepareCmd) Run(s *session) error {
+	charter, err := readCharterFile(c.Charter)
+	if err != nil {
+		return err
+	}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	home := &devHome{dir: c.Dir, tuning: c.devTuning}
+	if err := home.settle(charter); err != nil {
+		return err
+	}
+	var shown *server.Founder
+	err = home.with(slog.New(slog.DiscardHandler), func(cfg server.Config, _ *disk.Disk) error {
+		shown, err = server.Prepare(s.ctx, cfg)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text, err := founderText(shown, charter)
+	if err != nil {
+		return err
+	}
+	if err := s.writeFile(c.Out, text, c.Force); err != nil {
+		return err
+	}
+	return s.show(map[string]any{"node_id": shown.Node, "founder": c.Out, "claims": shown.Claims}, func(w io.Writer) {
+		printClaims(w, shown.Node, shown.Claims)
+		fmt.Fprintf(w, "evidence\t%s\n", c.Out)
+	})
+}
+
+// settle makes the folder with a machine in it, or finds the one that was made
+// for this charter. A folder with a charter and no machine or state is an error.
+func (h *devHome) settle(charter *govern.Charter) error {
+	if b, err := readDocument(h.path(charterFile)); err == nil {
+		there, err := govern.ParseCharter(b)
+		if err != nil || there.Digest() != charter.Digest() {
+			return problemf("choose an empty or new folder with --dir", "%s belongs to another charter", h.dir)
+		}
+		return nil
+	}
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return because(err, "choose another --dir", "making the folder")
+	}
+	empty, err := h.empty()
+	if err != nil {
+		return err
+	}
+	if !empty {
+		return problemf("choose an empty or new folder with --dir", "%s is not empty and holds no node", h.dir)
+	}
+	if err := h.saveMachine(); err != nil {
+		return err
+	}
+	if _, err := h.tuning.simulated().Create(h.path(fusesDir)); err != nil {
+		return err
+	}
+	d, err := disk.Create(h.path(nodeDir))
+	if err != nil {
+		return err
+	}
+	// Last: beside a charter, state that is missing is never made anew.
+	return errors.Join(d.Close(), h.writeDocument(charterFile, charter.Canonical()))
+}
+
+// with does something with the node's machine and state, which are there.
+func (h *devHome) with(logger *slog.Logger, do func(server.Config, *disk.Disk) error) (err error) {
+	charter, err := readDocument(h.path(charterFile))
+	if err != nil {
+		return because(err, "prepare the node first, with `holdfast dev node prepare`, or put the charter back", "reading the charter")
+	}
+	if err := h.loadMachine(); err != nil {
+		return err
+	}
+	platform, err := h.platform()
+	if err != nil {
+		return err
+	}
+	d, err := disk.Open(h.path(nodeDir))
+	if err != nil {
+		return stateMissing(err)
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return do(h.serverConfig(platform, d, charter, logger), d)
+}
+
+func (h *devHome) platform() (*simtee.Platform, error) {
+	return h.tuning.simulated().Open(h.path(fusesDir))
+}
+
+// stateMissing says why the folder of a node's state did not open.
+func stateMissing(err error) error {
+	if errors.Is(err, disk.ErrInUse) {
+		return because(err, "stop the process that serves this domain, or choose another --dir", "opening the node's state")
+	}
+	return because(err, "a charter is there, so the node's state should be: put the folder back, or choose another --dir", "opening the node's state")
+}
+
+type devFoundCmd struct {
+	Dir       string   `required:"" type:"path" placeholder:"DIR" help:"Folder of the node that was prepared."`
+	Bootstrap string   `required:"" placeholder:"FILE" help:"The bootstrap that owner and signers signed."`
+	Policy    string   `required:"" placeholder:"FILE" help:"Policy 1, as the signers signed it."`
+	Name      []string `placeholder:"NAME" help:"DNS name or IP address that the node is reached by; several times for several. Default: loopback."`
+	devTuning
+}
+
+// Run founds the domain.
+func (c *devFoundCmd) Run(s *session) error {
+	bootstrap, _, err := readEnvelope(c.Bootstrap, govern.BootstrapType)
+	if err != nil {
+		return err
+	}
+	policy, _, err := readEnvelope(c.Policy, govern.PolicyType)
+	if err != nil {
+		return err
+	}
+	home := &devHome{dir: c.Dir, tuning: c.devTuning}
+	var founded *govern.Founding
+	err = home.with(slog.New(slog.DiscardHandler), func(cfg server.Config, _ *disk.Disk) error {
+		cfg.Names = c.Name
+		if err := server.Found(s.ctx, cfg, bootstrap, policy); err != nil {
+			return err
+		}
+		charter, err := govern.ParseCharter(cfg.Charter)
+		if err == nil {
+			founded, err = govern.Found(charter, bootstrap, policy)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.show(map[string]any{"domain": founded.Domain, "node_id": founded.Bootstrap.Founder, "dir": c.Dir}, func(w io.Writer) {
+		fmt.Fprintf(w, "founded\tdomain %s\n", founded.Domain)
+		fmt.Fprintf(w, "node\t%s\n", founded.Bootstrap.Founder)
+	})
+}
+
+type devServeCmd struct {
+	Dir    string `required:"" type:"path" placeholder:"DIR" help:"Folder of the node."`
+	Listen string `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Address to serve at."`
+	devTuning
+}
+
+// Run serves until Ctrl-C.
+func (c *devServeCmd) Run(s *session) (err error) {
+	if err := harden.Process(); err != nil {
+		return err
+	}
+	defer heap.Floor(heapFloor)()
+	home := &devHome{dir: c.Dir, tuning: c.devTuning}
+	if _, err := os.Stat(home.path(charterFile)); errors.Is(err, fs.ErrNotExist) {
+		return problemf("prepare and found it first: `holdfast dev node prepare`", "%s holds no node", c.Dir)
+	}
+	logger, closeLog, err := home.log()
+	if err != nil {
+		return err
+	}
+	node, d, err := home.open(s.ctx, logger)
+	if err != nil {
+		return errors.Join(err, closeLog())
+	}
+	defer func() { err = errors.Join(err, node.Close(), d.Close(), closeLog()) }()
+	return c.listen(s.ctx, s, home, node, logger)
+}
+
+// log is the node's log, which it appends to.
+func (h *devHome) log() (*slog.Logger, func() error, error) {
+	f, err := os.OpenFile(h.path(logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slog.New(slog.NewJSONHandler(f, nil)), f.Close, nil
+}
+
+func (c *devServeCmd) listen(ctx context.Context, s *session, home *devHome, node *server.Node, logger *slog.Logger) error {
+	if err := os.WriteFile(home.path(caFile), node.CA(), 0o644); err != nil {
+		return err
+	}
+	l, err := listen.TCP(c.Listen, listen.Config{Log: logger})
+	if err != nil {
+		return because(err, "choose another address with --listen", "listening")
+	}
+	url := "https://" + l.Addr().String()
+	err = s.show(map[string]any{"url": url, "ca": home.path(caFile), "domain": node.Status().DomainID, "node_id": node.Status().Node}, func(w io.Writer) {
+		fmt.Fprintf(w, "serving\t%s\n", url)
+		fmt.Fprintf(w, "domain\t%s\n", node.Status().DomainID)
+		fmt.Fprintf(w, "CA\t%s, log %s\n", home.path(caFile), filepath.Base(home.path(logFile)))
+	})
+	if err != nil {
+		return err
+	}
+	return node.Serve(ctx, l)
+}

@@ -1,0 +1,372 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/core"
+	"github.com/holdfast-kms/holdfast/trusted/internal/root"
+	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+const (
+	// rewrapPause is how far apart the steps of re-wrapping are: so that requests
+	// hardly notice, and 100,000 keys take some 20 seconds.
+	rewrapPause = 15 * time.Millisecond
+	// countEvery is how often what is wrapped under which generation is counted at
+	// most: anybody may ask, and it takes a walk through the whole state.
+	countEvery = time.Second
+)
+
+// generations is a node's part in the life of master secrets. The order of
+// things, so that a crash at any moment loses nothing:
+//
+//	rotate: sealed root file with S_{g+1}, then the log, then use
+//	retire: the log, then memory, then the root file, then snapshot and log
+//
+// A generation in the file that the state does not know is dropped at start; one
+// that the state knows and the file lacks is an error. What the node was about
+// to do when it stopped is read off the state.
+type generations struct {
+	node   *Node
+	sealer *sealer
+	set    *root.Set
+	wake   chan struct{}
+	known  atomic.Pointer[state.Authority]
+
+	mu        sync.Mutex // held by who changes which generations there are
+	unwritten bool       // the root file has other generations than the set
+
+	statusMu sync.Mutex
+	trouble  error // why the last walk left something where it was
+	counted  state.Wrapped
+	index    uint64 // that counted is of
+	at       time.Time
+}
+
+func newGenerations(n *Node, s *sealer, set *root.Set) *generations {
+	return &generations{node: n, sealer: s, set: set, wake: make(chan struct{}, 1)}
+}
+
+// adopt compares the master secrets that the root file had with the chain that
+// the state knows, and begins to use them. The error is Damaged and names the
+// root file.
+func (g *generations) adopt(view *state.View) error {
+	var previous []byte
+	for _, known := range view.Generations() {
+		if known.Retired == 0 {
+			if err := g.verify(known, previous); err != nil {
+				return err
+			}
+		}
+		previous = known.Checksum
+	}
+	if err := g.set.Use(view.Generation()); err != nil {
+		return err
+	}
+	for _, held := range g.set.Held() {
+		if !view.InUse(held) {
+			g.drop(held)
+		}
+	}
+	g.known.Store(view.Authority())
+	return nil
+}
+
+func (g *generations) verify(known state.Generation, previous []byte) error {
+	if _, err := g.set.Secret(known.Number); err != nil {
+		return kms.Errorf(kms.Damaged, "master secret %d, which the domain uses, is not in the file: it is older than the log", known.Number).
+			WithFile(rootFile).WithHint(lostHint)
+	}
+	err := g.node.root.VerifyChecksum(known.Number, previous, known.Checksum)
+	if err == nil {
+		var public []byte
+		if public, err = g.node.root.SigningKey(known.Number); err == nil && string(public) != string(known.SigningKey) {
+			err = kms.Errorf(kms.Damaged, "master secret %d makes another signing key than the domain knows", known.Number)
+		}
+	}
+	if err != nil {
+		return kms.Errorf(kms.Damaged, "%w", err).WithFile(rootFile).WithHint(lostHint)
+	}
+	return nil
+}
+
+// drop wipes a generation that is not in use.
+func (g *generations) drop(generation uint32) {
+	g.set.Drop(generation)
+	g.node.root.Forget(generation)
+	g.unwritten = true
+}
+
+func (g *generations) write() error {
+	err := g.sealer.writeRoot(g.node.who.domain, g.set, g.set.Held())
+	g.unwritten = err != nil
+	return err
+}
+
+// authority is the domain's certificate authority as it is wrapped now; once the
+// node has stopped, as it was last seen.
+func (g *generations) authority() *state.Authority {
+	if view, err := g.node.replica.View(); err == nil {
+		g.known.Store(view.Authority())
+	}
+	return g.known.Load()
+}
+
+// nudge has run look after what there is to do.
+func (g *generations) nudge() {
+	select {
+	case g.wake <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// run does what there is to do until ctx ends.
+func (g *generations) run(ctx context.Context) {
+	for {
+		g.maintain(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.wake:
+		}
+	}
+}
+
+func (g *generations) maintain(ctx context.Context) {
+	if g.node.core.RotationDue() {
+		if _, err := g.rotate(ctx, nil); err != nil {
+			g.node.cfg.Logger.Error("the master secret's rotation is due and does not succeed", "cause", err)
+		}
+	}
+	if err := g.finishLocked(); err != nil {
+		g.node.cfg.Logger.Error("a retired master secret is still on the disk", "cause", err)
+	}
+	g.rewrap(ctx)
+}
+
+// rotate makes the next generation and puts it in use.
+func (g *generations) rotate(ctx context.Context, order []byte) (uint32, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next, err := g.node.core.Rotate(ctx, order, g.prepare)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.set.Use(next); err != nil {
+		return 0, err
+	}
+	g.node.cfg.Logger.Info("master secret rotated", "generation", next)
+	g.nudge()
+	return next, nil
+}
+
+// prepare makes a generation and has it safe on disk. One that is left from an
+// attempt whose outcome was not known is taken again, for the domain may yet
+// come to know it.
+func (g *generations) prepare(next uint32, previous []byte) (link core.Link, err error) {
+	if _, err := g.set.Secret(next); err != nil {
+		if err := g.set.Hold(next, secret.Random(root.SecretSize)); err != nil {
+			return link, err
+		}
+		if err := g.write(); err != nil {
+			g.set.Drop(next) // nobody was told of it
+			return link, err
+		}
+	}
+	if link.Checksum, err = g.node.root.Checksum(next, previous); err != nil {
+		return link, err
+	}
+	link.SigningKey, err = g.node.root.SigningKey(next)
+	return link, err
+}
+
+// RotateMasterSecret makes the next generation of the domain's master secret, as
+// an order of an operator or the owner says. It is in use when this returns;
+// what is wrapped under older ones is re-wrapped in the background. The errors
+// are those of govern, Exists (the order was obeyed before), Expired, Conflict
+// (it is for another generation), Exhausted and Unavailable.
+func (n *Node) RotateMasterSecret(ctx context.Context, order []byte) (kms.Generation, error) {
+	if len(order) == 0 {
+		return kms.Generation{}, kms.Errorf(kms.Invalid, "there is no order").WithField("order")
+	}
+	next, err := n.generations.rotate(ctx, order)
+	if err != nil {
+		return kms.Generation{}, err
+	}
+	view, err := n.replica.View()
+	if err != nil {
+		return kms.Generation{}, err
+	}
+	return shown(view.Generations()[next], 0), nil
+}
+
+// RetireGeneration ends all use of a generation in the running domain, as an
+// order of the signers' threshold says, and says what is beyond its reach. The
+// errors are those of RotateMasterSecret, NotFound, and Misused for the newest
+// generation and while something is wrapped under it.
+func (n *Node) RetireGeneration(ctx context.Context, order []byte) (kms.Retirement, error) {
+	g := n.generations
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	retired, err := n.core.Retire(ctx, order)
+	if err != nil {
+		g.nudge() // something may be left that nobody was told of
+		return kms.Retirement{}, err
+	}
+	n.cfg.Logger.Info("master secret retired", "generation", retired)
+	r := kms.Retirement{Generation: retired, Remains: n.remains(retired)}
+	if err := g.finish(); err != nil {
+		n.cfg.Logger.Error("a retired master secret is still on the disk", "cause", err)
+		r.Remains = append(r.Remains, "this node's disk, which did not take the change: the node tries again every minute")
+	}
+	return r, nil
+}
+
+// remains says what retiring a generation does not reach, and what it ends.
+func (n *Node) remains(generation uint32) []string {
+	all := []string{
+		"copies of this node's disk that were made before, among them files that its host has set aside and not removed yet: whoever has them and this machine can open them",
+		"backups, and shares of this generation, made before",
+		fmt.Sprintf("import tokens and sessions made under generation %d are not good any more: clients ask for others", generation),
+	}
+	if view, err := n.replica.View(); err == nil {
+		if names := runtimeNames(view); len(names) > 0 {
+			all = append(all, fmt.Sprintf("long-term keys of generation %d can be had no more by any runtime: %s", generation, strings.Join(names, ", ")))
+		}
+	}
+	return all
+}
+
+// runtimeNames lists the runtimes that the policy in force knows.
+func runtimeNames(view *state.View) (names []string) {
+	for _, entry := range view.Policy().Nodes {
+		for _, r := range entry.MayQuery {
+			names = append(names, r.Runtime)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (g *generations) finishLocked() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.finish()
+}
+
+// finish removes what was retired from memory, the root file, and by a snapshot
+// from the log. It does again what did not succeed before.
+func (g *generations) finish() error {
+	view, err := g.node.replica.View()
+	if err != nil {
+		return err
+	}
+	behind := false
+	for _, known := range view.Generations() {
+		if known.Retired == 0 {
+			continue
+		}
+		if _, err := g.set.Secret(known.Number); err == nil {
+			g.drop(known.Number)
+		}
+		behind = behind || !g.node.replica.Compacted(known.RetiredIndex)
+	}
+	if g.unwritten {
+		if err := g.write(); err != nil {
+			return err
+		}
+	}
+	if behind {
+		return g.node.replica.Compact()
+	}
+	return nil
+}
+
+// rewrap walks through the state until a walk finds nothing to move, or nothing
+// that can be moved.
+func (g *generations) rewrap(ctx context.Context) {
+	total := 0
+	for ctx.Err() == nil {
+		view, err := g.node.replica.View()
+		if err != nil || view.Wrapped().Before(view.Generation()) == 0 {
+			break
+		}
+		moved, err := g.walk(ctx)
+		total += moved
+		if err != nil || moved == 0 {
+			break
+		}
+	}
+	if total > 0 {
+		g.node.cfg.Logger.Info("re-wrapped under the newest master secret", "secrets", total)
+	}
+}
+
+// walk goes through the state once.
+func (g *generations) walk(ctx context.Context) (moved int, err error) {
+	w := g.node.core.NewRewrapping(authoritySlot)
+	walking, done := context.WithCancel(ctx)
+	defer done()
+	g.node.cfg.Clock.Every(walking, rewrapPause, func() {
+		var over bool
+		if over, err = w.Step(walking); over || err != nil {
+			done()
+		}
+	})
+	moved, stuck := w.Moved()
+	if stuck != nil {
+		g.node.cfg.Logger.Error("a secret cannot be re-wrapped", "cause", stuck)
+	}
+	g.statusMu.Lock()
+	g.trouble = stuck
+	g.statusMu.Unlock()
+	return moved, err
+}
+
+// MasterSecrets is what anybody may know of the domain's master secrets. The
+// error is Unavailable.
+func (n *Node) MasterSecrets(context.Context) (kms.MasterSecrets, error) {
+	view, err := n.replica.View()
+	if err != nil {
+		return kms.MasterSecrets{}, err
+	}
+	counted, trouble := n.generations.count(view)
+	m := kms.MasterSecrets{Left: counted.Before(view.Generation()), NextAt: view.NextRotation()}
+	for _, known := range view.Generations() {
+		m.Generations = append(m.Generations, shown(known, counted[known.Number]))
+	}
+	if trouble != nil { // which record it is, the node's log says
+		m.Troubles = append(m.Troubles, "a secret cannot be re-wrapped: see the node's log")
+	}
+	return m, nil
+}
+
+// count counts what is wrapped under which generation, not more often than
+// countEvery.
+func (g *generations) count(view *state.View) (state.Wrapped, error) {
+	g.statusMu.Lock()
+	defer g.statusMu.Unlock()
+	now := g.node.cfg.Clock.Now()
+	age := now.Sub(g.at)
+	if g.counted == nil || g.index != view.Index() && (age >= countEvery || age < 0) {
+		g.counted, g.index, g.at = view.Wrapped(), view.Index(), now
+	}
+	return g.counted, g.trouble
+}
+
+func shown(g state.Generation, wrapped int) kms.Generation {
+	out := kms.Generation{Number: g.Number, Checksum: slices.Clone(g.Checksum), SigningKey: slices.Clone(g.SigningKey),
+		Created: time.Unix(0, g.Created).UTC(), Wrapped: wrapped}
+	if g.Retired != 0 {
+		out.Retired = time.Unix(0, g.Retired).UTC()
+	}
+	return out
+}
