@@ -10,13 +10,13 @@ type Generation struct {
 	SigningKey []byte    `json:"signing_key"` // Ed25519: signs runtimes' public keys
 	Created    time.Time `json:"created"`
 	Retired    time.Time `json:"retired,omitzero"` // zero: in use
-	Wrapped    int       `json:"wrapped"`          // secrets that are wrapped under it; up to a second old
+	Wrapped    int       `json:"wrapped"`          // secrets that are wrapped under it; it may lag a little
 }
 
 // MasterSecrets are the generations of a domain's master secret.
 type MasterSecrets struct {
 	Generations []Generation `json:"generations"`            // oldest first; the last one is the newest
-	Left        int          `json:"left"`                   // secrets that are to be re-wrapped; up to a second old
+	Left        int          `json:"left"`                   // secrets that are to be re-wrapped; it may lag a little
 	NextAt      time.Time    `json:"next_rotation,omitzero"` // zero: on demand alone
 	Troubles    []string     `json:"troubles,omitempty"`     // what does not go on by itself
 }

@@ -103,6 +103,8 @@ var reasons = map[string]map[kms.Kind]string{
 		kms.Expired:   "the ticket or challenge has expired: ask for another one",
 		kms.Exists:    "the ticket or challenge was used before: ask for another one",
 		kms.Exhausted: "the domain has its full number of apps"},
+	"/holdfast.v1.EventService/WatchEvents":    streamReasons,
+	"/holdfast.v1.EventService/WatchStatus":    streamReasons,
 	"/holdfast.v1.RuntimeService/GetPublicKey": runtimeReasons,
 	"/holdfast.v1.RuntimeService/GetKeys":      runtimeReasons,
 	"/holdfast.v1.RuntimeService/Decrypt":      runtimeReasons,

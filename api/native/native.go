@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -34,6 +35,7 @@ type Caller interface {
 	Revoker
 	Keys
 	Runtimes
+	EventWatcher
 }
 
 // Config is what the facade needs. A service whose part of it is nil is not
@@ -53,6 +55,10 @@ type Config struct {
 	Opener    Opener
 	// Publisher serves the RuntimeService, with Callers.
 	Publisher Publisher
+	// Watcher serves the EventService, with Callers and Custodian.
+	Watcher Watcher
+	// SendTimeout is how long a reader of a stream may take for one message; zero: 10 s.
+	SendTimeout time.Duration
 
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -63,6 +69,9 @@ type service struct {
 	handler http.Handler
 	open    bool // to callers who have not signed
 	maxBody int  // bytes
+	// mayAuthenticate: though open, who signs is asked who he is.
+	mayAuthenticate bool
+	stream          bool // its answers take as long as their readers want
 }
 
 // Bodies are bounded: those that carry evidence or documents in one way, all
@@ -96,6 +105,9 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 	if c.Publisher != nil {
 		all = append(all, runtimes(c.Publisher, opts...)...)
 	}
+	if c.Watcher != nil && c.Custodian != nil {
+		all = append(all, streams(row(holdfastv1connect.NewEventServiceHandler(events{c.Watcher, c.Custodian}, opts...))))
+	}
 	return all
 }
 
@@ -125,11 +137,14 @@ func New(c Config) http.Handler {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.SendTimeout == 0 {
+		c.SendTimeout = sendTimeout
+	}
 	h := &handler{Config: c}
 	opts := append(codecs(),
 		connect.WithCompression("gzip", nil, nil), // off: nothing unpacks to more than was sent
 		connect.WithReadMaxBytes(largeBody),
-		connect.WithInterceptors(connect.UnaryInterceptorFunc(h.translate)))
+		connect.WithInterceptors(interceptor{h}))
 	h.errors = connect.NewErrorWriter(opts...)
 	h.services = c.services(opts...)
 	return h

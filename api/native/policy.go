@@ -128,5 +128,9 @@ func (e spokenError) speak() (verdict, *holdfastv1.Fault) {
 	if e.refusal.Err != nil {
 		text = e.refusal.Err.Error()
 	}
-	return verdict{spokenCodes[e.refusal.Kind], kind, text}, &holdfastv1.Fault{Kind: kind, Field: e.refusal.Field, Hint: kms.HintOf(e.refusal)}
+	hint := kms.HintOf(e.refusal)
+	if hint == "" && e.refusal.Kind == kms.Exists {
+		hint = "it was submitted before: nothing is left to do"
+	}
+	return verdict{spokenCodes[e.refusal.Kind], kind, text}, &holdfastv1.Fault{Kind: kind, Field: e.refusal.Field, Hint: hint}
 }

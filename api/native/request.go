@@ -15,8 +15,10 @@ import (
 
 // A call is what a service knows of the request beside its message.
 type call struct {
-	caller    Caller // nil: nobody
-	clientKey []byte // SubjectPublicKeyInfo of the client certificate; nil: there is none
+	caller    Caller        // nil: nobody
+	clientKey []byte        // SubjectPublicKeyInfo of the client certificate; nil: there is none
+	abort     func()        // ends a message of a stream that is under way; nil: nothing can
+	patience  time.Duration // until then
 }
 
 // callKey finds the call in a request's context. It does not leave this package.
@@ -61,11 +63,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer body.Release()
 	c := &call{clientKey: api.ClientKey(r)}
-	if !s.open {
+	if !s.open || s.mayAuthenticate && signs(r) {
 		if c.caller, err = h.authenticate(r, body.B); err != nil {
 			h.refuse(w, r, err)
 			return
 		}
+	}
+	if s.stream {
+		c.long(w, h.SendTimeout)
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body.B)), int64(len(body.B))

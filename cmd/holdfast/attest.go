@@ -28,7 +28,7 @@ type attestFlags struct {
 	Evidence   string   `arg:"" name:"evidence" help:"A file, - for standard input, or a node's https address: an SGX or TDX quote or an SNP report, raw or in base64 or hexadecimal, or evidence in JSON. Which of them it is shows by its content."`
 	Collateral []string `sep:"none" placeholder:"FILE" help:"What the vendor published about the platform, several times where it is several files. Intel: the JSON object with all of it, or answers of the PCS as they came: TCB info, QE identity, issuer chains, revocation lists. AMD: certificates, and the root's revocation list."`
 	Cert       []string `sep:"none" placeholder:"FILE" help:"Of an SNP report: the certificate of the key that signed it (VCEK or VLEK), PEM or DER; then, if wanted, those of AMD above it."`
-	Policy     string   `placeholder:"FILE" help:"The policy to judge by. Without one, evidence is accepted if it holds under a vendor's root; of Intel's, only with revocation lists."`
+	Policy     string   `placeholder:"FILE" help:"The policy to judge by. Without one, evidence is accepted if it holds under a vendor's root. Whether revocation was checked is shown."`
 	Time       string   `placeholder:"RFC3339" help:"Judge as of this time, such as 2025-06-20T00:00:00Z. Without it, now."`
 }
 

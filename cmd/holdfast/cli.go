@@ -43,6 +43,7 @@ type cli struct {
 
 	Domain  domainCmd  `cmd:"" help:"Look after the domain's master secrets."`
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
+	Events  eventsCmd  `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`
 	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`
 	Bench   benchCmd   `cmd:"" help:"Load a node and measure it."`
 

@@ -21,8 +21,13 @@ import (
 
 // devCmds is `holdfast dev`, and `holdfast dev node …`.
 type devCmds struct {
-	Start devCmd      `cmd:"" default:"withargs" hidden:"" help:"Start a whole domain on this machine, to try things out."`
+	Start devCmd      `cmd:"" default:"withargs" help:"The same as dev alone: found a domain where there is none, prove that it works, and serve."`
 	Node  devNodeCmds `cmd:"" help:"Found and run a node by hand, on a simulated machine: what holdfastd does in a TEE."`
+}
+
+// Help is the rest of what --help says.
+func (devCmds) Help() string {
+	return "Without a command it is `holdfast dev start`, with the flags that `holdfast dev start --help` lists: --dir, --listen, --exit and others."
 }
 
 // devNodeCmds are the steps that holdfastd takes, on the simulated platform.

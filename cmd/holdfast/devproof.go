@@ -110,7 +110,7 @@ func (p *proof) attest(ctx context.Context) (string, error) {
 	if _, err := strict.Attest(ctx); !errors.Is(err, attest.NotHardware) {
 		return "", fmt.Errorf("a client that wants hardware: %v, want a refusal", err)
 	}
-	return fmt.Sprintf("MRENCLAVE %x… under policy %d; simulated: said so", []byte(v.Claims.SGX.MRENCLAVE[:6]), v.Policy.Serial), nil
+	return fmt.Sprintf("MRENCLAVE %x…, policy %d; simulated, and says so", []byte(v.Claims.SGX.MRENCLAVE[:4]), v.Policy.Serial), nil
 }
 
 // enrol takes the credential in the folder, or enrols a first app.

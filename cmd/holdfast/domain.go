@@ -67,7 +67,6 @@ type orderFlags struct {
 	Key        []string      `sep:"none" placeholder:"FILE" help:"Private key to sign the order with; several times for several."`
 	Passphrase string        `name:"passphrase-file" placeholder:"FILE" help:"File with the passphrase of the keys, if they have one. Without it you are asked."`
 	Expires    time.Duration `default:"24h" help:"When the order ends, from now."`
-	Domain     string        `placeholder:"ID" help:"The domain, as status shows it. Without it the node is asked."`
 	Out        string        `short:"o" placeholder:"FILE" help:"Write the order, with these signatures, instead of submitting it: for others to sign, or on a machine without a network."`
 	Force      bool          `help:"Replace what is there."`
 	connection

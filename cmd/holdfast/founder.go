@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
@@ -101,7 +102,7 @@ func printClaims(w io.Writer, id kms.NodeID, c attest.Claims) {
 		fmt.Fprintf(w, "measurement\t%s\n", c.SNP.Measurement)
 	}
 	if c.Status != "" {
-		fmt.Fprintf(w, "TCB status\t%s %v\n", c.Status, c.Advisories)
+		fmt.Fprintf(w, "TCB status\t%s\n", strings.Join(append([]string{string(c.Status)}, c.Advisories...), ", "))
 	}
 }
 

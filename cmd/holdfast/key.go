@@ -60,6 +60,15 @@ type keyCmd struct {
 	Disable keyDisableCmd `cmd:"" help:"Stop every use of a key."`
 	Delete  keyDeleteCmd  `cmd:"" help:"Destroy a key, or all keys of the app, for good."`
 
+	Describe keyDescribeCmd `cmd:"" help:"Show everything about a key, or change its description."`
+	Rotate   keyRotateCmd   `cmd:"" help:"Make a new version of a key; older ones go on opening what they encrypted."`
+	Versions keyVersionsCmd `cmd:"" help:"List a key's versions; enable, disable or destroy one."`
+	Alias    keyAliasCmd    `cmd:"" help:"Names for keys, and which key a name means."`
+	Tag      keyTagCmd      `cmd:"" help:"Show, add and take away a key's tags."`
+
+	ScheduleDeletion keyScheduleCmd `cmd:"" help:"Take a key out of use, and destroy it after some days."`
+	CancelDeletion   keyCancelCmd   `cmd:"" help:"Bring back a key whose deletion is scheduled."`
+
 	Condition keyConditionCmd `cmd:"" help:"Which attested programs may use a key."`
 }
 
@@ -80,14 +89,36 @@ func (p purpose) request(spec keySpec, o kms.Origin) kms.CreateKeyRequest {
 type keyCreateCmd struct {
 	Spec keySpec `default:"AES-256-GCM" help:"Algorithm and size, such as AES-256-GCM or EC-P256; an unknown one lists all."`
 	purpose
+	Alias       aliasName     `placeholder:"ALIAS" help:"Give it a name, such as alias/main."`
+	Description string        `placeholder:"TEXT" help:"What it is for."`
+	Tag         []tag         `placeholder:"NAME=VALUE" help:"A tag. May be said several times."`
+	Expires     time.Duration `placeholder:"TIME" help:"When it stops to be of use, from now, such as 8760h. Without it, never."`
 
 	connection
 }
 
+// create makes the key: over eHSM's protocol, which every server speaks, unless
+// it is to have what that has no words for.
+func (c *keyCreateCmd) create(s *session, cl *client.Client) (kms.KeyID, error) {
+	req := c.request(c.Spec, kms.Generated)
+	if c.Alias == "" && c.Description == "" && len(c.Tag) == 0 && c.Expires == 0 {
+		return cl.CreateKey(s.ctx, req)
+	}
+	req.Alias, req.Description, req.Tags = string(c.Alias), c.Description, tagsOf(c.Tag)
+	if c.Expires != 0 {
+		req.Expires = time.Now().Add(c.Expires)
+	}
+	d, err := cl.Keys().Create(s.ctx, req)
+	return d.ID, err
+}
+
 // Run creates a key.
 func (c *keyCreateCmd) Run(s *session) error {
+	if c.Expires < 0 {
+		return misusef("such as --expires 8760h", "--expires is a time from now on")
+	}
 	return c.with(s, func(cl *client.Client) error {
-		id, err := cl.CreateKey(s.ctx, c.request(c.Spec, kms.Generated))
+		id, err := c.create(s, cl)
 		if err != nil {
 			return err
 		}

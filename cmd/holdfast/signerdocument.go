@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -382,6 +381,3 @@ func errUnsigned(path string) error {
 
 // isNodeURL tells a node from a file.
 func isNodeURL(s string) bool { return strings.HasPrefix(s, "https://") }
-
-// notFound reports whether a file is missing.
-func notFound(err error) bool { return errors.Is(err, os.ErrNotExist) }

@@ -13,6 +13,8 @@ import (
 
 // statusCmd is `holdfast status`.
 type statusCmd struct {
+	Watch bool `help:"Show it again whenever it changes, until Ctrl-C."`
+
 	connection
 }
 
@@ -23,6 +25,9 @@ func (c *statusCmd) Run(s *session) error {
 		return err
 	}
 	defer cl.Close()
+	if c.Watch {
+		return watchStatus(s, cl)
+	}
 	st, err := cl.Status(s.ctx)
 	if err != nil {
 		return err

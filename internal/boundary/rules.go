@@ -12,7 +12,7 @@ var (
 
 // rules are those of this module.
 var rules = Rules{
-	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./test/..."}, shared...),
+	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./examples/...", "./test/..."}, shared...),
 
 	Imports: []ImportRule{
 		{From: []string{"./kms/..."}, Never: []string{"./..."},
@@ -27,7 +27,7 @@ var rules = Rules{
 			Reason: "the core does not know its facades: a command mounts them"},
 		{From: []string{"./host/..."}, Never: []string{"./trusted/...", "./govern/...", "./api/...", "./client/...", "./cmd/..."},
 			Reason: "the host sees sealed bytes and sockets, never a key, a document or a request"},
-		{From: []string{"./client/..."}, Never: []string{"./trusted/...", "./host/...", "./cmd/..."},
+		{From: []string{"./client/...", "./examples/..."}, Never: []string{"./trusted/...", "./host/...", "./cmd/..."},
 			Reason: "a program that uses the SDK links no server"},
 		{From: []string{"./internal/boundary"}, Never: []string{"./..."},
 			Reason: "what judges the others depends on none of them"},

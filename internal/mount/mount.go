@@ -41,7 +41,7 @@ func own(n *server.Node) http.Handler {
 			}
 			return caller, nil
 		},
-		Enroller: core, Prover: n, Custodian: n, Ruler: core, Opener: core, Publisher: core,
+		Enroller: core, Prover: n, Custodian: n, Ruler: core, Opener: core, Publisher: core, Watcher: n,
 	})
 }
 

@@ -61,17 +61,33 @@ type site struct {
 	vendor   *vendor
 	client   *collateral.Client // of the node that runs
 	cacheDir string
+	feeds    atomic.Pointer[[]byte] // what a hostile host hands the node as collateral; nil: it is honest
+	holds    atomic.Pointer[func()] // called before collateral is handed over
+}
+
+// hands is how the node gets collateral.
+func (s *site) hands(ctx context.Context, ev attest.Evidence) ([]byte, error) {
+	if hold := s.holds.Load(); hold != nil {
+		(*hold)()
+	}
+	if fed := s.feeds.Load(); fed != nil {
+		return *fed, nil
+	}
+	return s.client.Collateral(ctx, ev)
 }
 
 // newSite makes all of it; the node runs. At the start of each day the vendor
 // publishes anew, good for thirty days.
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, edit ...func(*vendor)) *site {
 	t.Helper()
 	d := trustedtest.NewDomain(t, 1)
 	s := &site{t: t, domain: d, node: d.Nodes[0], cacheDir: t.TempDir()}
 	s.vendor = newVendor(t, s.node.Clock.Now)
 	s.machine = &machine{fuses: s.node.Machine().Fuses, now: s.node.Clock.Now}
 	s.vendor.publishes(s.machine.suffers(t, simtee.Config{}))
+	for _, e := range edit {
+		s.vendor.set(e)
+	}
 	s.node.Edit = s.edit
 	_ = s.node.Stop()
 	s.starts()
@@ -109,7 +125,7 @@ func (s *site) edit(c *server.Config) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c.Platform, c.Collateral, c.Mount = s.machine, s.client.Collateral, mount.Program{Version: "test"}.Handler
+	c.Platform, c.Collateral, c.Mount = s.machine, s.hands, mount.Program{Version: "test"}.Handler
 }
 
 // passes lets time pass and then has happen what a node and its client do by

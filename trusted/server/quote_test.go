@@ -129,3 +129,23 @@ func TestPolicyThatExpels(t *testing.T) {
 		t.Errorf("serial %d is in force", got)
 	}
 }
+
+// TestRequireV2: under such a policy a request in eHSM's scheme is refused,
+// however good its signature is.
+func TestRequireV2(t *testing.T) {
+	d := trustedtest.NewDomain(t, 1)
+	n := d.Nodes[0]
+	app := n.Enrol()
+	app.MustCaller()
+	if _, err := n.Core().SubmitPolicy(ctx, d.Rulers.Next(func(p *govern.Policy) { p.RequireV2 = true })); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Caller(); !errors.Is(err, kms.Denied) {
+		t.Errorf("signed in version 1: %v", err)
+	}
+	bad := app.Credential("forged")
+	bad.MAC = make([]byte, len(bad.MAC))
+	if _, err := n.Core().Authenticate(ctx, bad); !errors.Is(err, kms.Unauthenticated) {
+		t.Errorf("who has no key learns of the policy: %v", err)
+	}
+}

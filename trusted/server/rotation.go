@@ -18,11 +18,12 @@ import (
 
 const (
 	// rewrapPause is how far apart the steps of re-wrapping are: so that requests
-	// hardly notice, and 100,000 keys take some 20 seconds.
-	rewrapPause = 15 * time.Millisecond
-	// countEvery is how often what is wrapped under which generation is counted at
-	// most: anybody may ask, and it takes a walk through the whole state.
-	countEvery = time.Second
+	// hardly notice, and 100,000 keys take half a minute.
+	rewrapPause = 5 * time.Millisecond
+	// countShare is what part of the time goes into counting at most what is wrapped
+	// under which generation: anybody may ask, and it takes a walk through the
+	// whole state.
+	countShare = 20
 )
 
 // generations is a node's part in the life of master secrets. The order of
@@ -47,8 +48,8 @@ type generations struct {
 	statusMu sync.Mutex
 	trouble  error // why the last walk left something where it was
 	counted  state.Wrapped
-	index    uint64 // that counted is of
-	at       time.Time
+	index    uint64    // that counted is of
+	recount  time.Time // not before
 }
 
 func newGenerations(n *Node, s *sealer, set *root.Set) *generations {
@@ -349,15 +350,16 @@ func (n *Node) MasterSecrets(context.Context) (kms.MasterSecrets, error) {
 	return m, nil
 }
 
-// count counts what is wrapped under which generation, not more often than
-// countEvery.
+// count counts what is wrapped under which generation, or remembers it for a
+// while; see countShare.
 func (g *generations) count(view *state.View) (state.Wrapped, error) {
 	g.statusMu.Lock()
 	defer g.statusMu.Unlock()
-	now := g.node.cfg.Clock.Now()
-	age := now.Sub(g.at)
-	if g.counted == nil || g.index != view.Index() && (age >= countEvery || age < 0) {
-		g.counted, g.index, g.at = view.Wrapped(), view.Index(), now
+	start := g.node.cfg.Clock.Now()
+	if g.counted == nil || g.index != view.Index() && !start.Before(g.recount) {
+		g.counted, g.index = view.Wrapped(), view.Index()
+		end := g.node.cfg.Clock.Now()
+		g.recount = end.Add(countShare * max(0, end.Sub(start)))
 	}
 	return g.counted, g.trouble
 }

@@ -109,6 +109,8 @@ type standing struct {
 	cfg     *Config
 	charter *govern.Charter
 	judged  atomic.Pointer[judgement]
+	// strangers and tenants wait in lines of their own for the platform.
+	strangers, tenants *line
 
 	mu     sync.Mutex
 	claims attest.Claims // of the last examination that did not fail for lack of means
@@ -126,7 +128,7 @@ type judgement struct {
 
 func newStanding(cfg *Config, charter *govern.Charter, claims attest.Claims) *standing {
 	now := cfg.Clock.Now()
-	return &standing{cfg: cfg, charter: charter, claims: claims, at: now, tried: now}
+	return &standing{cfg: cfg, charter: charter, claims: claims, at: now, tried: now, strangers: newLine(), tenants: newLine()}
 }
 
 const (
@@ -143,27 +145,28 @@ func (s *standing) check(policy *govern.Policy, now time.Time) error {
 	if j := s.judged.Load(); j != nil && j.policy == policy && now.Before(j.until) {
 		return j.err
 	}
-	err, stale := s.judgeUnder(policy, now), s.stale(now)
+	stale, err := s.decide(policy, now)
 	if err != nil && stale { // a machine that slept wakes up with old evidence
 		ctx, cancel := context.WithTimeout(context.Background(), examinationTime)
 		s.renew(ctx)
 		cancel()
-		err = s.judgeUnder(policy, now)
+		_, err = s.decide(policy, now)
 	}
-	s.judged.Store(&judgement{policy: policy, until: now.Add(rejudgeAfter), err: err})
 	return err
 }
 
-// stale reports whether the last examination was long ago; of those who ask at
-// once, one is told so.
-func (s *standing) stale(now time.Time) bool {
+// decide judges and remembers in one step, so that what an examination finds
+// meanwhile is not written over. Where the outcome is bad and the last
+// examination was long ago, one of those who ask at once is told that it is stale.
+func (s *standing) decide(policy *govern.Policy, now time.Time) (stale bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.tried) < rejudgeAfter {
-		return false
+	err = s.judge(policy, now)
+	s.judged.Store(&judgement{policy: policy, until: now.Add(rejudgeAfter), err: err})
+	if stale = err != nil && now.Sub(s.tried) >= rejudgeAfter; stale {
+		s.tried = now
 	}
-	s.tried = now
-	return true
+	return stale, err
 }
 
 // judgeUnder is what check would be under another policy.
@@ -190,18 +193,53 @@ func (s *standing) judge(policy *govern.Policy, now time.Time) error {
 
 // renew examines the node again. What the platform or the vendor does not give
 // for a while changes nothing: the old evidence serves until it has aged. What
-// they refuse counts at once.
+// they refuse counts at once, and that the platform's key was revoked counts for
+// as long as this process lives: a host that then shows older lists is not heard.
 func (s *standing) renew(ctx context.Context) {
 	claims, err := s.cfg.examineSelf(ctx, s.charter)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.judged.Store(nil)
 	s.tried = s.cfg.Clock.Now()
-	if s.fault = err; err != nil {
-		s.cfg.Logger.Warn("own attestation", "cause", err, "last", s.at)
+	if err == nil {
+		err = s.follows(claims)
+	}
+	if !errors.Is(s.fault, attest.Revoked) {
+		s.fault = err
+	}
+	if s.fault != nil {
+		s.cfg.Logger.Warn("own attestation", "cause", s.fault, "last", s.at)
 		return
 	}
 	s.claims, s.at = claims, s.tried
+}
+
+// follows refuses claims that cannot come after those that there are: of another
+// program, which is then not this one, or by an older word of the vendor's.
+func (s *standing) follows(claims attest.Claims) error {
+	switch {
+	case !sameProgram(claims, s.claims):
+		return selfRefused(attest.Refuse(attest.IdentityNotAdmitted, "measurement", "the platform signs for another program than at the start"))
+	case claims.EvaluationNumber < s.claims.EvaluationNumber:
+		return kms.Errorf(kms.Unavailable, "the collateral is of evaluation %d, and %d was seen before", claims.EvaluationNumber, s.claims.EvaluationNumber).
+			WithHint("see to where collateral comes from: it hands out what is older than what it had")
+	}
+	return nil
+}
+
+// sameProgram compares what never changes while a program runs.
+func sameProgram(a, b attest.Claims) bool {
+	switch {
+	case a.TEE != b.TEE:
+		return false
+	case a.SGX != nil && b.SGX != nil:
+		return a.SGX.MRENCLAVE.Equal(b.SGX.MRENCLAVE) && a.SGX.MRSIGNER.Equal(b.SGX.MRSIGNER)
+	case a.TDX != nil && b.TDX != nil: // the other registers may grow
+		return a.TDX.MRTD.Equal(b.TDX.MRTD)
+	case a.SNP != nil && b.SNP != nil:
+		return a.SNP.Measurement.Equal(b.SNP.Measurement) && a.SNP.HostData.Equal(b.SNP.HostData)
+	}
+	return false
 }
 
 // view is what status tells.

@@ -51,7 +51,7 @@ func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time)
 		s.Warnings = append(s.Warnings, "the last examination of this node did not succeed: see its log")
 	}
 	if half := claims.ValidFrom.Add(claims.ValidUntil.Sub(claims.ValidFrom) / 2); now.After(half) {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("the vendor's collateral ends %s: see to where it comes from",
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the vendor's collateral ends %s and was not renewed; then this node stops serving: see that the host reaches the collateral service, or give it a new bundle; the log says what went wrong",
 			claims.ValidUntil.UTC().Format(time.RFC3339)))
 	}
 	if err := n.standing.check(view.Policy(), now); err != nil {

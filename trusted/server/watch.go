@@ -41,6 +41,11 @@ func (w *watched) look(beat uint64, read func() kms.Status) uint64 {
 	return w.version
 }
 
+// WatchEvents is core.Core's, for callers who are nobody.
+func (n *Node) WatchEvents(ctx context.Context, r kms.WatchRequest, send func(kms.Events) error) error {
+	return n.core.WatchEvents(ctx, r, send)
+}
+
 // WatchStatus calls send at once, whenever the node's status has changed, at most
 // once a second, and every core.KeepAlive seconds. It goes on when the node has
 // stopped serving, and says why, and ends when it closes. The errors are those

@@ -78,7 +78,7 @@ type GetStatusResponse struct {
 	Warnings                 []string               `protobuf:"bytes,14,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	Generation               uint32                 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`                           // the newest
 	Generations              []*Generation          `protobuf:"bytes,21,rep,name=generations,proto3" json:"generations,omitempty"`                          // oldest first, with those that were retired
-	LeftToRewrap             uint64                 `protobuf:"varint,22,opt,name=left_to_rewrap,json=leftToRewrap,proto3" json:"left_to_rewrap,omitempty"` // secrets under older generations; up to a second old
+	LeftToRewrap             uint64                 `protobuf:"varint,22,opt,name=left_to_rewrap,json=leftToRewrap,proto3" json:"left_to_rewrap,omitempty"` // secrets under older generations; it may lag a little
 	LastRotation             *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_rotation,json=lastRotation,proto3" json:"last_rotation,omitempty"`
 	NextRotation             *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"` // absent: on demand alone
 	unknownFields            protoimpl.UnknownFields
@@ -256,7 +256,7 @@ type Generation struct {
 	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // Ed25519: signs runtimes' public keys
 	Created       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
 	Retired       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=retired,proto3" json:"retired,omitempty"`  // absent: in use
-	Wrapped       uint64                 `protobuf:"varint,6,opt,name=wrapped,proto3" json:"wrapped,omitempty"` // secrets that are wrapped under it; up to a second old
+	Wrapped       uint64                 `protobuf:"varint,6,opt,name=wrapped,proto3" json:"wrapped,omitempty"` // secrets that are wrapped under it; it may lag a little
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -36,6 +36,7 @@ var harmless = map[string]string{
 	"CreateCredential": "is about no key", "RotateCredential": "is about no key", "RevokeCredential": "is about no key",
 	"GenerateQuote": "is about no key", "VerifyQuote": "is about no key", "SignReply": "is about no key",
 	"PutQuotePolicy": "is about no key", "QuotePolicy": "is about no key",
+	"RuntimeKeys": "is about no app's key", "RuntimeDecrypt": "is about no app's key", "RuntimeMAC": "is about no app's key",
 }
 
 // TestEveryOperationAsksTheCondition walks all methods of a Caller: one that is

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
@@ -61,23 +62,37 @@ func (c *Caller) VerifyQuote(ctx context.Context, r kms.VerifyQuoteRequest) (v k
 		}
 		wanted = &p
 	}
+	ev := attest.Evidence{TEE: attest.Recognize(r.Quote), Quote: r.Quote, Collateral: r.Collateral}
+	if err := c.core.cfg.Evidence.complete(ctx, &ev); err != nil {
+		return v, err
+	}
 	err = c.core.slow.use(ctx, func() error { // a millisecond of arithmetic that strangers' evidence asks for
-		v, err = c.judgeQuote(ctx, r, wanted)
-		return err
+		v = c.judgeQuote(ev, wanted)
+		return nil
 	})
 	return v, err
 }
 
-func (c *Caller) judgeQuote(ctx context.Context, r kms.VerifyQuoteRequest, wanted *kms.QuotePolicy) (v kms.QuoteVerdict, err error) {
-	ev := attest.Evidence{TEE: attest.Recognize(r.Quote), Quote: r.Quote, Collateral: r.Collateral}
-	e := &c.core.cfg.Evidence
-	if ev.TEE != "" && len(ev.Collateral) == 0 && e.Collateral != nil {
-		if ev.Collateral, err = e.Collateral(ctx, ev); err != nil {
-			return v, kms.Errorf(kms.Unavailable, "getting the vendor's collateral: %w", err)
-		}
+// complete adds what the vendor published to evidence that has no collateral.
+// It may wait for the vendor, so nobody holds anything meanwhile that others
+// wait for.
+func (e *Evidence) complete(ctx context.Context, ev *attest.Evidence) (err error) {
+	if ev.TEE == "" || len(ev.Collateral) > 0 || e.Collateral == nil {
+		return nil
 	}
+	ev.Collateral, err = e.Collateral(ctx, *ev)
+	switch {
+	case errors.Is(err, kms.Invalid): // no quote that one could ask about: the verifier says what is wrong with it
+		return nil
+	case err != nil:
+		return kms.Errorf(kms.Unavailable, "getting the vendor's collateral: %w", err).WithHint(kms.HintOf(err))
+	}
+	return nil
+}
+
+func (c *Caller) judgeQuote(ev attest.Evidence, wanted *kms.QuotePolicy) (v kms.QuoteVerdict) {
 	now := c.core.now(c.view)
-	claims, err := e.Verifiers.Prove(ev, now)
+	claims, err := c.core.cfg.Evidence.Verifiers.Prove(ev, now)
 	if err == nil {
 		err = quoteTerms(claims, wanted, c.view.Policy().Attestation).Admit(claims, now)
 	}
@@ -85,7 +100,7 @@ func (c *Caller) judgeQuote(ctx context.Context, r kms.VerifyQuoteRequest, wante
 	if v.Valid = err == nil; err != nil {
 		v.Reason, v.Detail = string(attest.ReasonOf(err)), err.Error()
 	}
-	return v, nil
+	return v
 }
 
 // quoteStatuses are those of a platform whose firmware is the vendor's current

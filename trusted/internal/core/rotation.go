@@ -87,8 +87,8 @@ func (c *Core) serving() (*state.View, time.Time, error) {
 // Sizes of a step of re-wrapping: what is put through the log at once, and how
 // far the state is searched for it.
 const (
-	stepSecrets = 96
-	stepBytes   = 64 << 10
+	stepSecrets = 32
+	stepBytes   = 32 << 10
 	stepRecords = 8192
 )
 

@@ -50,6 +50,10 @@ func (c *Caller) identify(cred kms.Credential) (err error) {
 		if c.who, err = c.core.cfg.Authn.Authenticate(c.view, cred, now); err != nil {
 			return err
 		}
+		if cred.Scheme == kms.SchemeEHSMv1 && c.view.Policy().RequireV2 { // told to nobody but who holds the API key
+			return kms.Errorf(kms.Denied, "the domain's policy takes no requests that are signed in version 1").
+				WithHint("sign in version 2, as the SDK and the command do by default")
+		}
 	}
 	c.ticket, c.client = cred.Session, cred.Client
 	if c.ticket == "" && cred.Scheme != kms.SchemeSession {

@@ -212,7 +212,9 @@ func (c *Caller) stillMayWatch(view *state.View) error {
 		c.who.Credential = cred
 	}
 	if c.ticket != "" {
-		if err := c.judge(); err != nil {
+		if err := c.judge(); kms.KindOf(err) == kms.Stale {
+			return kms.Errorf(kms.Unauthenticated, "the session has ended")
+		} else if err != nil {
 			return err
 		}
 	}

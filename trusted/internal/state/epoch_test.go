@@ -151,3 +151,37 @@ func TestEphemeralsInSnapshots(t *testing.T) {
 		t.Errorf("written again it is another one: %v", err)
 	}
 }
+
+// TestEpochsOfAnotherLength: an amendment that changes how long epochs are ends the
+// present one; numbers go on, and what was published keeps its place.
+func TestEpochsOfAnotherLength(t *testing.T) {
+	m := newMachine(t)
+	m.must(m.do(nil, putEphemeral(startEpoch, 1)))
+	m.must(m.do(nil, putEphemeral(startEpoch+1, 2)))
+	change := func(length time.Duration) {
+		t.Helper()
+		r := m.rulers
+		m.must(m.do(nil, setAmendment(m.amendment(func(a *govern.Amendment) { a.Intervals.Epoch = attest.Age(length) },
+			r.Owner, r.Signers[0], r.Signers[1]))))
+	}
+	at := m.time
+	change(10 * time.Minute)
+	want := state.Calendar{Epoch: startEpoch + 1, From: at, Length: 10 * time.Minute}
+	if diff := cmp.Diff(want, m.View().Calendar()); diff != "" {
+		t.Fatal(diff)
+	}
+	for epoch, ends := range map[uint64]int64{startEpoch: at, startEpoch + 1: at + int64(10*time.Minute)} {
+		if e, there := m.View().Ephemeral(epoch); !there || e.Ends.UnixNano() != ends {
+			t.Errorf("epoch %d ends %s", epoch, e.Ends)
+		}
+	}
+	m.time += int64(25 * time.Minute)
+	change(2 * time.Hour) // longer: the number must not fall
+	want = state.Calendar{Epoch: startEpoch + 4, From: m.time, Length: 2 * time.Hour}
+	if diff := cmp.Diff(want, m.View().Calendar()); diff != "" {
+		t.Error(diff)
+	}
+	if e, _ := m.View().Ephemeral(startEpoch + 1); e.Ends.UnixNano() != at+int64(10*time.Minute) {
+		t.Errorf("an epoch that was over ends %s now", e.Ends)
+	}
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/client"
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// eventsCmd is `holdfast events`.
+type eventsCmd struct {
+	Follow bool     `short:"f" help:"Go on with what happens, until Ctrl-C. Without --since, show only that."`
+	Since  position `placeholder:"INDEX" help:"Only what came after this entry of the log, or after this event, INDEX.SUB. Without it, all that the node keeps."`
+
+	connection
+}
+
+// position is a place in the log on the command line.
+type position kms.Position
+
+// UnmarshalText reads INDEX or INDEX.SUB.
+func (p *position) UnmarshalText(b []byte) error {
+	index, sub, exact := strings.Cut(string(b), ".")
+	n, err := strconv.ParseUint(index, 10, 64)
+	at := kms.After(n)
+	if err == nil && exact {
+		var part uint64
+		part, err = strconv.ParseUint(sub, 10, 32)
+		at.Sub = uint32(part)
+	}
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is no place in the log; one looks like 812 or 812.3", b)
+	}
+	*p = position(at)
+	return nil
+}
+
+// eventDoc is an event in JSON: one document a line.
+type eventDoc struct {
+	Index      uint64            `json:"index,omitempty"`
+	Sub        *uint32           `json:"sub,omitempty"`
+	Time       time.Time         `json:"time"`
+	Kind       string            `json:"kind"`
+	Key        *kms.KeyID        `json:"key_id,omitempty"`
+	Credential *kms.CredentialID `json:"credential_id,omitempty"`
+	Alias      string            `json:"alias,omitempty"`
+	Number     uint64            `json:"number,omitempty"`
+	At         time.Time         `json:"at,omitzero"`
+	Reason     string            `json:"reason,omitempty"`
+	Text       string            `json:"text"`
+}
+
+func eventDocOf(e kms.Event) eventDoc {
+	d := eventDoc{Index: e.Index, Time: e.Time.UTC(), Kind: e.Kind.String(), Alias: e.Alias, Number: e.Number, At: e.At, Reason: e.Reason, Text: eventText(e)}
+	if e.Index != 0 {
+		d.Sub = &e.Sub
+	}
+	if e.Key != (kms.KeyID{}) {
+		d.Key = &e.Key
+	}
+	if e.Credential != (kms.CredentialID{}) {
+		d.Credential = &e.Credential
+	}
+	return d
+}
+
+// Run shows events. Without a credential they are those of the domain.
+func (c *eventsCmd) Run(s *session) error {
+	cl, err := c.dialAnonymous(s)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	r := kms.WatchRequest{After: kms.Position(c.Since), UntilNow: !c.Follow}
+	r.Earliest = r.UntilNow && r.After == kms.Position{}
+	for e, err := range cl.Events(s.ctx, r) {
+		if s.ctx.Err() != nil { // Ctrl-C is how this ends
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.showEvent(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) showEvent(e kms.Event) error {
+	if s.json {
+		return s.encode(s.stdout, eventDocOf(e))
+	}
+	place := "-"
+	if e.Index != 0 {
+		place = fmt.Sprintf("%d.%d", e.Index, e.Sub)
+	}
+	_, err := fmt.Fprintf(s.stdout, "%s  %-8s  %s\n", e.Time.UTC().Format(time.RFC3339), place, eventText(e))
+	return err
+}
+
+// eventTexts say what happened. %n is the number, %k the key, %c the credential,
+// %a the alias, %t the time.
+var eventTexts = map[kms.EventKind]string{
+	kms.EventDomainFounded: "domain founded under policy %n", kms.EventPolicyScheduled: "policy %n will come into force at %t",
+	kms.EventPolicyActivated: "policy %n is in force", kms.EventPolicyDropped: "policy %n is void: those who signed it rule no more",
+	kms.EventCharterAmended: "charter amended, for the %n. time", kms.EventGenerationAccepted: "master secret: generation %n is in use",
+	kms.EventGenerationRetired: "master secret: generation %n is retired", kms.EventRotationProgress: "re-wrapping has gone through %n % of the keys",
+	kms.EventEphemeralPublished: "secret of epoch %n published", kms.EventAppEnrolled: "app enrolled: there are %n",
+	kms.EventOtherChange: "something that this program has no word for",
+	kms.EventKeyCreated:  "key %k created", kms.EventKeyImported: "key %k imported, version %n", kms.EventKeyRotated: "key %k rotated to version %n",
+	kms.EventKeyEnabled: "key %k enabled", kms.EventKeyDisabled: "key %k disabled", kms.EventKeyStateChanged: "key %k changed its state",
+	kms.EventKeyVersionChanged: "version %n of key %k changed its state", kms.EventKeyConditionChanged: "condition of key %k changed",
+	kms.EventKeyLabelsChanged: "description or tags of key %k changed", kms.EventKeyDeletionScheduled: "key %k will be deleted at %t",
+	kms.EventKeyDeletionCancelled: "deletion of key %k cancelled", kms.EventKeyDeleted: "key %k deleted", kms.EventKeysDeleted: "all %n keys deleted",
+	kms.EventAliasSet: "%a names key %k", kms.EventAliasDeleted: "%a deleted",
+	kms.EventCredentialCreated: "credential %c created", kms.EventCredentialChanged: "credential %c ends at %t", kms.EventCredentialRevoked: "credential %c revoked",
+	kms.EventQuotePolicyStored: "quote policy stored",
+	kms.EventNodeRefuses:       "this node refuses to serve: %r", kms.EventNodeServes: "this node serves",
+}
+
+func eventText(e kms.Event) string {
+	return strings.NewReplacer("%n", strconv.FormatUint(e.Number, 10), "%k", e.Key.String(), "%c", e.Credential.String(),
+		"%a", oneLine(e.Alias), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
+}
+
+// watchStatus shows the status, and then what changes in it.
+func watchStatus(s *session, cl *client.Client) error {
+	var last kms.Status
+	for st, err := range cl.WatchStatus(s.ctx) {
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if last.Domain != "" && reflect.DeepEqual(still(st), still(last)) {
+			continue
+		}
+		if err := s.show(st, func(w io.Writer) { printStatus(w, st); fmt.Fprintln(w) }); err != nil {
+			return err
+		}
+		last = st
+	}
+	return nil
+}
+
+// still is a status without the readings that move by themselves.
+func still(st kms.Status) kms.Status {
+	st.DomainTime, st.Index, st.ReplayAge, st.Attestation = time.Time{}, 0, "", ""
+	return st
+}

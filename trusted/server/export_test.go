@@ -1,0 +1,33 @@
+package server
+
+import (
+	"bytes"
+
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// EpochSecret is a copy of the secret of an epoch; nil where the node has none.
+func (n *Node) EpochSecret(epoch uint64) (b []byte) {
+	view, err := n.replica.View()
+	if err != nil {
+		return nil
+	}
+	e, _ := view.Ephemeral(epoch)
+	s, err := n.runtimes.Secret(epoch, e.Checksum)
+	if err != nil {
+		return nil
+	}
+	_ = s.Use(func(held []byte) error { b = bytes.Clone(held); return nil })
+	return b
+}
+
+// Epoch is the epoch that it is, and what was published of it.
+func (n *Node) Epoch() (epoch uint64, published state.Ephemeral) {
+	view, err := n.replica.View()
+	if err != nil {
+		return 0, published
+	}
+	epoch = view.Calendar().At(n.core.Now(view))
+	published, _ = view.Ephemeral(epoch)
+	return epoch, published
+}
