@@ -173,6 +173,10 @@ type Status struct {
 	PolicyUntil  time.Time `json:"policy_valid_until"`
 	Enrolment    string    `json:"enrolment"`           // how apps enrol: "open", "ticket", "attested" or "closed"
 	Scheduled    []string  `json:"scheduled,omitempty"` // changes that wait for their time
+	Amendments   int       `json:"amendments"`          // of the charter
 
-	Warnings    []string  `json:"warnings,omitempty"`
+	Epoch     uint64    `json:"epoch"`
+	EpochEnds time.Time `json:"epoch_ends"`
+
+	Warnings []string `json:"warnings,omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/proto/holdfast/v1/holdfastv1connect"
 )
@@ -79,6 +80,7 @@ type service struct {
 const (
 	smallBody = 16 << 10
 	largeBody = 256 << 10
+	rulesBody = govern.MaxEnvelope + largeBody
 )
 
 // services is what is served, and to whom.
@@ -91,7 +93,7 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 		all = append(all, open(row(holdfastv1connect.NewEnrolmentServiceHandler(enrolment{c.Enroller}, opts...))))
 	}
 	if c.Prover != nil {
-		all = append(all, open(row(holdfastv1connect.NewAttestationServiceHandler(attestation{c.Prover}, opts...))))
+		all = append(all, small(open(row(holdfastv1connect.NewAttestationServiceHandler(attestation{c.Prover}, opts...)))))
 	}
 	if c.Opener != nil {
 		all = append(all, open(row(holdfastv1connect.NewSessionServiceHandler(sessions{c.Opener}, opts...))))
@@ -100,7 +102,7 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 		all = append(all, open(row(holdfastv1connect.NewDomainServiceHandler(domains{c.Custodian}, opts...))))
 	}
 	if c.Ruler != nil {
-		all = append(all, open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...))))
+		all = append(all, rules(open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...)))))
 	}
 	if c.Publisher != nil {
 		all = append(all, runtimes(c.Publisher, opts...)...)
@@ -128,6 +130,18 @@ func open(s service) service {
 	return s
 }
 
+// small takes no more than a nonce.
+func small(s service) service {
+	s.maxBody = smallBody
+	return s
+}
+
+// rules takes the longest documents that govern reads, which text makes longer.
+func rules(s service) service {
+	s.maxBody = rulesBody
+	return s
+}
+
 // New returns the handler of every path that begins with Prefix. It panics
 // without Authenticate.
 func New(c Config) http.Handler {
@@ -143,7 +157,7 @@ func New(c Config) http.Handler {
 	h := &handler{Config: c}
 	opts := append(codecs(),
 		connect.WithCompression("gzip", nil, nil), // off: nothing unpacks to more than was sent
-		connect.WithReadMaxBytes(largeBody),
+		connect.WithReadMaxBytes(rulesBody),
 		connect.WithInterceptors(interceptor{h}))
 	h.errors = connect.NewErrorWriter(opts...)
 	h.services = c.services(opts...)

@@ -2,6 +2,7 @@ package snp
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 
@@ -10,6 +11,10 @@ import (
 
 // maxCollateral is ten times what AMD's certificates and list take.
 const maxCollateral = 1 << 16
+
+// maxKey is the length of AMD's RSA keys in bits. One that fills the collateral
+// would take a second to verify with, and anyone can send one.
+const maxKey = 4096
 
 const (
 	certificateBlock = "CERTIFICATE"
@@ -69,6 +74,9 @@ func parsePEM(rest []byte) (certificates []*x509.Certificate, list *x509.Revocat
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				return nil, nil, attest.Refuse(attest.BadCertificate, partCollateral, "certificate %d: %w", len(certificates)+1, err)
+			}
+			if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxKey {
+				return nil, nil, attest.Refuse(attest.BadCertificate, partCollateral, "certificate %d: an RSA key of %d bits", len(certificates)+1, key.N.BitLen())
 			}
 			certificates = append(certificates, cert)
 		case block.Type == listBlock:

@@ -63,7 +63,8 @@ func printKey(w io.Writer, d kms.KeyDescription) {
 	if !d.Due.IsZero() {
 		row("destroyed", timeText(d.Due))
 	}
-	row("version", fmt.Sprintf("%d of %d", d.Current, len(d.Versions)))
+	row("version", d.Current)
+	row("versions kept", len(d.Versions))
 	for _, a := range d.Aliases {
 		row("alias", a)
 	}

@@ -39,7 +39,7 @@ func TestKeyLifeOnANode(t *testing.T) {
 	if out := term.ok("", "key", "tag", key, "--remove", "hot", "--remove", "cold"); out != "TAG   VALUE\nteam  ops\n" {
 		t.Errorf("printed %q", out)
 	}
-	if out := term.ok("", "key", "describe", key, "--set", ""); strings.Contains(out, "bills") || !strings.Contains(out, "alias        alias/main") {
+	if out := term.ok("", "key", "describe", key, "--set", ""); strings.Contains(out, "bills") || !strings.Contains(out, "alias          alias/main") {
 		t.Errorf("printed %q", out)
 	}
 

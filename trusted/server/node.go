@@ -44,7 +44,6 @@ type Node struct {
 	standing    *standing
 	sessions    *session.Judge
 	runtimes    *runtimes.Keys
-	quoting     chan struct{} // held by who asks the platform for evidence
 	generations *generations
 	watched     watched
 	stopWork    context.CancelFunc
@@ -91,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, charter: charter, quoting: make(chan struct{}, quoters), stopWork: func() {}}
+	n := &Node{cfg: cfg, charter: charter, stopWork: func() {}}
 	n.standing = newStanding(&n.cfg, charter, claims)
 	if n.who, err = s.readIdentity(); err != nil {
 		return nil, err

@@ -11,9 +11,6 @@ import (
 // NonceSize is the length in bytes of the nonce that evidence is made for.
 const NonceSize = 32
 
-// quoters is of no use any more.
-const quoters = 1
-
 // lineLength is how many wait for evidence; more are refused. A platform makes
 // one quote after the other, in some 20 ms.
 const lineLength = 64

@@ -12,7 +12,7 @@ import (
 func (n *Node) Status() kms.Status {
 	s := kms.Status{
 		Domain: n.charter.Name, DomainID: n.who.domain, Node: n.who.node, Ready: true,
-		RestartMode: n.charter.RestartMode.String(), Time: "host", Generation: n.root.Current(),
+		Time: "host", Generation: n.root.Current(),
 		Warnings: []string{
 			"mode sealed on one node: restoring all files of an older state together cannot be noticed",
 			"one node and no backup: losing this machine loses every key",
@@ -20,8 +20,7 @@ func (n *Node) Status() kms.Status {
 	}
 	view, err := n.replica.View()
 	if err != nil {
-		// The cause may name files; it is in the node's log, not told to everyone.
-		s.Ready, s.Reason = false, "the node has stopped: see its log"
+		s.Ready, s.Reason = false, whyStopped(err)
 		return s
 	}
 	now := n.core.Now(view)
@@ -48,7 +47,7 @@ func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time)
 		s.Warnings = append(s.Warnings, "this domain once admitted simulated evidence: take nothing in it for protected")
 	}
 	if fault != nil {
-		s.Warnings = append(s.Warnings, "the last examination of this node did not succeed: see its log")
+		s.Warnings = append(s.Warnings, "the last examination of this node did not succeed: "+whyFailed(fault))
 	}
 	if half := claims.ValidFrom.Add(claims.ValidUntil.Sub(claims.ValidFrom) / 2); now.After(half) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the vendor's collateral ends %s and was not renewed; then this node stops serving: see that the host reaches the collateral service, or give it a new bundle; the log says what went wrong",
@@ -62,6 +61,10 @@ func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time)
 func policyStatus(s *kms.Status, view *state.View, now time.Time) {
 	p := view.Policy()
 	digest := p.Digest()
+	standing, calendar := view.Rule().Standing, view.Calendar()
+	s.RestartMode, s.Amendments = standing.RestartMode.String(), standing.Amendments
+	s.Epoch = calendar.At(now)
+	s.EpochEnds = calendar.Ends(s.Epoch).UTC()
 	s.PolicySerial, s.PolicyDigest, s.PolicyUntil = p.Serial, digest.String(), p.ValidUntil.UTC()
 	s.Enrolment = p.Enrolment.Mode.String()
 	if next := view.Rule().Next; next != nil {

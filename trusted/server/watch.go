@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"sync"
 	"time"
@@ -70,4 +71,32 @@ func (n *Node) WatchStatus(ctx context.Context, send func() error) error {
 			return err
 		}
 	}
+}
+
+// whyStopped says why a node has stopped, as far as everybody may know it: the
+// kinds of what went wrong and the files of the node's state, but no path of the
+// machine.
+func whyStopped(err error) string {
+	why := "the node has stopped"
+	for e := (*kms.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Kind != kms.Unavailable && e.Kind != kms.Internal {
+			why += ": " + e.Kind.Error()
+		}
+		if e.File != "" {
+			why += ": " + e.File
+		}
+	}
+	return why + ": mend the cause and restart it"
+}
+
+// whyFailed says why an examination did not succeed. What was refused is told in
+// full, for no host wrote it; of what could not be had, what to do.
+func whyFailed(fault error) string {
+	if errors.Is(fault, kms.Denied) {
+		return fault.Error()
+	}
+	if hint := kms.HintOf(fault); hint != "" {
+		return "evidence or collateral could not be had: " + hint
+	}
+	return "evidence or collateral could not be had: see to the platform and to where collateral comes from"
 }

@@ -32,6 +32,7 @@ var harmless = map[string]string{
 	"SetKeyEnabled":    "gives nobody anything that the condition denies",
 	"GetCondition":     "tells the owner what the owner set",
 	"SetCondition":     "has rules of its own: TestSetCondition",
+	"WatchEvents":      "tells the owner what became of keys, not what they do",
 	"ListCredentials":  "is about no key",
 	"CreateCredential": "is about no key", "RotateCredential": "is about no key", "RevokeCredential": "is about no key",
 	"GenerateQuote": "is about no key", "VerifyQuote": "is about no key", "SignReply": "is about no key",

@@ -21,10 +21,12 @@ func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms
 	if _, err := c.cfg.Sessions.Check(r.Challenge, now); err != nil {
 		return s, err // before a stranger waits in line
 	}
+	ev := attest.Evidence{TEE: attest.TEE(r.Evidence.TEE), Quote: r.Evidence.Quote, Collateral: r.Evidence.Collateral}
+	if err := c.cfg.Evidence.complete(ctx, &ev); err != nil { // the vendor may let us wait, so not while others do
+		return s, err
+	}
 	err = c.slow.use(ctx, func() error {
-		s.Ticket, s.Expires, err = c.cfg.Sessions.Open(ctx, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey,
-			Evidence: attest.Evidence{TEE: attest.TEE(r.Evidence.TEE), Quote: r.Evidence.Quote, Collateral: r.Evidence.Collateral},
-		}, view.Policy(), now)
+		s.Ticket, s.Expires, err = c.cfg.Sessions.Open(ctx, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey, Evidence: ev}, view.Policy(), now)
 		return err
 	})
 	return s, err

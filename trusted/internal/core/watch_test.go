@@ -78,7 +78,9 @@ func TestFloodOfWatches(t *testing.T) {
 			t.Errorf("one more than %d: %v", limit, err)
 		}
 	}
-	flood(core.MaxStrangerWatches, func() func(context.Context, kms.WatchRequest, func(kms.Events) error) error { return n.Core().WatchEvents })
+	flood(core.MaxStrangerWatches, func() func(context.Context, kms.WatchRequest, func(kms.Events) error) error {
+		return n.Core().WatchEvents
+	})
 	if err := n.Server().WatchStatus(t.Context(), func() error { return errEnough }); !errors.Is(err, kms.Exhausted) {
 		t.Errorf("status for one more stranger: %v", err)
 	}

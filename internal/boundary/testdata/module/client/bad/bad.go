@@ -5,8 +5,8 @@ import (
 	_ "example.test/m/attest/intel/inteltest" // want `it mints evidence under any name`
 	_ "example.test/m/client/clienttest"      // want `a server that protects nothing`
 	_ "example.test/m/cmd/leaf"               // want `links no server` `a command is a main package`
-	_ "example.test/m/host/leaf"              // want `links no server`
 	_ "example.test/m/govern/governtest"      // want `its signers sign whatever`
+	_ "example.test/m/host/leaf"              // want `links no server`
 	_ "example.test/m/internal/mount"         // want `it knows the facades and the node`
 	_ "example.test/m/trusted/leaf"           // want `links no server`
 )
