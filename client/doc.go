@@ -19,6 +19,9 @@
 // What an API key is worth: who holds it can use every key of its app. The
 // APIKey type therefore does not print, log or marshal.
 //
+// Client.Keys is the whole key model of the native API: aliases, tags, versions
+// and rotation, scheduled deletion, re-encryption.
+//
 // With Config.Trust each connection is attested before a request is sent on it:
 // the node proves that its key lives in a program that the domain's policy names,
 // and all that is needed to judge that is the domain's charter. Without it, trust

@@ -55,13 +55,13 @@ func inflate(t *testing.T, der []byte, bits uint) []byte {
 	t.Helper()
 	var c struct {
 		TBS struct {
-			Version            int `asn1:"optional,explicit,default:0,tag:0"`
-			Serial             *big.Int
-			Algorithm          asn1.RawValue
-			Issuer             asn1.RawValue
-			Validity           asn1.RawValue
-			Subject            asn1.RawValue
-			Key                struct {
+			Version   int `asn1:"optional,explicit,default:0,tag:0"`
+			Serial    *big.Int
+			Algorithm asn1.RawValue
+			Issuer    asn1.RawValue
+			Validity  asn1.RawValue
+			Subject   asn1.RawValue
+			Key       struct {
 				Algorithm asn1.RawValue
 				Key       asn1.BitString
 			}

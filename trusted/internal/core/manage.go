@@ -99,11 +99,13 @@ const maxYear = 2261
 // newKey gives rec an id, and material unless that is to be imported. A second
 // try under the same request finds it done: making an RSA key takes seconds.
 func (c *Caller) newKey(ctx context.Context, rec *state.Key, row *kms.Capability, now int64) error {
-	if rec.ID != (kms.KeyID{}) {
+	outlived := len(rec.Versions) > 0 && rec.Versions[0].Generation != c.core.cfg.Root.Current()
+	if rec.ID != (kms.KeyID{}) && !outlived { // wrapped under a generation that may be retired by now
 		return nil
 	}
 	id := kms.KeyID(kms.NewUUID(random16()))
 	fresh := *rec
+	fresh.Versions = nil
 	fresh.ID, fresh.Created, fresh.State = id, now, kms.PendingImport
 	if fresh.Origin == kms.Generated {
 		fresh.State = kms.Enabled
