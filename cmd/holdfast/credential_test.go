@@ -148,7 +148,9 @@ func TestEnrollByTicket(t *testing.T) {
 		{"with one from a file", enroll("", "--ticket", "@"+term.write("ticket", []byte(issue()), 0o600)), exitOK, "credentials"},
 		{"with one from standard input", enroll(issue("--expires", "10m"), "--ticket", "-"), exitOK, "credentials"},
 		{"with nonsense", enroll("", "--ticket", "nonsense"), exitFailed, "does not let"},
-		{"from no TEE", enroll("", "--attested"), exitFailed, "no TEE"},
+		{"from no TEE", enroll("", "--attested"), exitFailed, "found no trusted execution environment"},
+		{"as a simulated program, where tickets are wanted", enroll("", "--attested", "--simulated-machine", filepath.Join(term.dir, "machine")), exitFailed, "does not let"},
+		{"showing what no machine shows", enroll("", "--attested", "--sim-mrenclave", strings.Repeat("ab", 32)), exitUsage, "--simulated-machine"},
 		{"in two ways", enroll("", "--attested", "--ticket", "x"), exitUsage, ""},
 	} {
 		if c.got.status != c.status || !strings.Contains(c.got.stdout+c.got.stderr, c.said) {

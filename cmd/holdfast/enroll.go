@@ -16,7 +16,8 @@ type enrollCmd struct {
 	trustFlags
 	Ticket   string `xor:"way" placeholder:"CODE" help:"An operator's ticket, @FILE with one, or - for standard input: where enrolment is not open to everybody."`
 	Attested bool   `xor:"way" help:"Prove what this program is, for a domain whose policy names it. It must run in a TEE."`
-	Out      string `placeholder:"FILE" help:"The file to make, for you alone. Without it, where the other commands look."`
+	workloadFlags
+	Out string `placeholder:"FILE" help:"The file to make, for you alone. Without it, where the other commands look."`
 }
 
 // Run enrolls. The APIKey goes into the file and nowhere else.
@@ -72,11 +73,10 @@ type way = func(*client.Client, context.Context) (client.Credential, error)
 
 func (c *enrollCmd) way(s *session, cfg *client.Config) (way, error) {
 	switch {
-	case c.Attested && s.workload == nil:
-		return nil, problemf("enroll from a program in a TEE with the SDK (EnrolAttested), or with an operator's ticket", "this program cannot prove what it is: it has no TEE to ask")
 	case c.Attested:
-		cfg.Workload = s.workload
-		return (*client.Client).EnrolAttested, nil
+		w, err := c.workload(s)
+		cfg.Workload = w
+		return (*client.Client).EnrolAttested, err
 	case c.Ticket == "":
 		return (*client.Client).Enroll, nil
 	}

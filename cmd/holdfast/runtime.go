@@ -127,6 +127,7 @@ type runtimeKeysCmd struct {
 	runtimeKey
 	Out string `short:"o" required:"" placeholder:"FILE" help:"The file to make, for you alone, with the keys in JSON."`
 
+	workloadFlags
 	connection
 }
 
@@ -136,14 +137,15 @@ func (c *runtimeKeysCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if s.workload == nil {
-		return problemf("run it where a TEE can vouch for this very program", "this machine has no TEE that it can ask for evidence")
+	w, err := c.workload(s)
+	if err != nil {
+		return err
 	}
 	cfg, err := c.config(s)
 	if err != nil {
 		return err
 	}
-	cfg.Workload = s.workload
+	cfg.Workload = w
 	cl, err := client.New(cfg)
 	if err != nil {
 		return err
