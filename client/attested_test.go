@@ -389,6 +389,42 @@ func TestAmended(t *testing.T) {
 	}
 }
 
+// TestAmendmentsAreRemembered: signers who were dismissed rule nobody who has
+// seen that, whatever they sign and whatever is left out.
+func TestAmendmentsAreRemembered(t *testing.T) {
+	d := newDomain(t, nil)
+	dismissed := d.rulers.Signers[:2]
+	current, err := d.standing.OpenPolicy(d.policies[0])
+	ok(t, err)
+	before := d.standing
+	fresh, err := govern.NewPrivateKey(govern.Ed25519)
+	ok(t, err)
+	a := d.standing.DraftAmendment(current)
+	a.Signers, a.Threshold = []govern.PublicKey{fresh.Public()}, 1
+	envelope := d.rulers.Sign(govern.AmendmentType, a.Canonical(), append([]*govern.PrivateKey{fresh}, dismissed...)...)
+	d.standing, err = d.standing.Amend(envelope)
+	ok(t, err)
+	d.amendments = []string{string(envelope)}
+	n, trust := d.serve(t), d.trust()
+	memory := &shelf{}
+	trust.Memory = memory
+	_, err = n.client(t, trust).Version(t.Context())
+	ok(t, err)
+
+	next := *current
+	next.Domain, next.Previous, next.Serial = before.Domain, current.Digest(), 2
+	d.amendments, d.standing = nil, before
+	d.policies = [][]byte{d.rulers.Sign(govern.PolicyType, next.Canonical(), dismissed...)}
+	rogue := d.serve(t)
+	fooled := d.trust() // who never saw the amendment cannot know
+	_, err = rogue.client(t, fooled).Version(t.Context())
+	ok(t, err)
+	_, err = rogue.client(t, trust).Version(t.Context())
+	if !errors.Is(err, kms.Stale) || !strings.Contains(err.Error(), "1 were seen before") {
+		t.Errorf("the dismissed signers' policy: %v", err)
+	}
+}
+
 func TestMemoryThatFailsRefuses(t *testing.T) {
 	n := newDomain(t, nil).serve(t)
 	trust := n.trust()

@@ -58,17 +58,20 @@ type Trust struct {
 type Memory interface {
 	// Recall returns the marks under a charter, in any order.
 	Recall(charter govern.Digest) ([]Mark, error)
-	// Remember keeps m for good. Of marks of one domain only the one with the
-	// highest serial need be kept.
+	// Remember keeps m for good. Of marks of one domain only those with the highest
+	// serial and with the most amendments need be kept.
 	Remember(m Mark) error
 }
 
-// A Mark is the latest policy seen of a domain.
+// A Mark is the latest policy seen of a domain, and the amendments of its charter
+// by which it was judged: who signed before the last of them rules no more.
 type Mark struct {
-	Charter govern.Digest
-	Domain  kms.DomainID
-	Serial  uint64
-	Policy  govern.Digest
+	Charter       govern.Digest
+	Domain        kms.DomainID
+	Serial        uint64
+	Policy        govern.Digest
+	Amendments    int           // how many there were
+	LastAmendment govern.Digest // zero where there were none
 }
 
 // Verified is what a node has proved.
@@ -138,7 +141,8 @@ func (t *Trust) Verify(p *kms.Proof, in Inquiry) (*Verified, error) {
 	return &Verified{
 		Name: name, Domain: standing.Domain, Node: p.Node, Claims: claims, Policy: policy, Authority: ca,
 		Key: sha256.Sum256(in.Leaf.RawSubjectPublicKeyInfo), At: in.At, Until: t.until(policy, claims, in.At),
-		mark: Mark{standing.Charter, standing.Domain, policy.Serial, policy.Digest()},
+		mark: Mark{Charter: standing.Charter, Domain: standing.Domain, Serial: policy.Serial, Policy: policy.Digest(),
+			Amendments: standing.Amendments, LastAmendment: standing.LastAmendment},
 	}, nil
 }
 

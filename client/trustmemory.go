@@ -26,12 +26,21 @@ func (b *briefMemory) Remember(m Mark) error {
 	defer b.mu.Unlock()
 	for i, old := range b.marks {
 		if old.Charter == m.Charter && old.Domain == m.Domain {
-			if m.Serial > old.Serial {
-				b.marks[i] = m
-			}
+			b.marks[i] = old.later(m)
 			return nil
 		}
 	}
 	b.marks = append(b.marks, m)
 	return nil
+}
+
+// later is m, or what of it is newer than the other mark.
+func (m Mark) later(other Mark) Mark {
+	if other.Serial > m.Serial {
+		m.Serial, m.Policy = other.Serial, other.Policy
+	}
+	if other.Amendments > m.Amendments {
+		m.Amendments, m.LastAmendment = other.Amendments, other.LastAmendment
+	}
+	return m
 }

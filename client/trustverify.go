@@ -36,8 +36,26 @@ func (t *Trust) standing(p *kms.Proof, marks []Mark) (govern.Standing, string, e
 		if standing, err = standing.Amend(envelope); err != nil {
 			return none, "", deny(err, "", "an amendment that the node shows")
 		}
+		if err := sameAmendment(standing, marks); err != nil {
+			return none, "", err
+		}
+	}
+	for _, m := range marks {
+		if m.Domain == standing.Domain && standing.Amendments < m.Amendments {
+			return none, "", superseded("the node shows %d amendments of the charter, and %d were seen before", standing.Amendments, m.Amendments)
+		}
 	}
 	return standing, charter.Name, t.checkDomain(standing, p.Domain, marks)
+}
+
+// sameAmendment refuses an amendment in the place of another that was seen.
+func sameAmendment(s govern.Standing, marks []Mark) error {
+	for _, m := range marks {
+		if m.Domain == s.Domain && m.Amendments == s.Amendments && m.LastAmendment != s.LastAmendment {
+			return denyf("somebody signed two: ask the signers", "another amendment %d of the charter than was seen before", s.Amendments)
+		}
+	}
+	return nil
 }
 
 // checkDomain refuses every domain but the one that is meant: several can be

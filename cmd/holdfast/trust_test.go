@@ -288,7 +288,7 @@ func TestSeen(t *testing.T) {
 	}
 	want := []client.Mark{
 		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: 1, Policy: govern.Digest{3}},
-		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: govern.MaxSerial, Policy: govern.Digest{0xab}},
+		{Charter: govern.Digest{1}, Domain: kms.DomainID{2}, Serial: govern.MaxSerial, Policy: govern.Digest{0xab}, Amendments: 7, LastAmendment: govern.Digest{9}},
 	}
 	for _, m := range append(want, want...) {
 		if err := k.Remember(m); err != nil {

@@ -17,7 +17,7 @@ import (
 // A seen is a folder that remembers which policies this user's commands saw, so
 // that nobody can show them an older one. Each is an empty file
 //
-//	CHARTER/DOMAIN-SERIAL-POLICY
+//	CHARTER/DOMAIN-SERIAL-POLICY-AMENDMENTS-LASTAMENDMENT
 //
 // with digests in hexadecimal. Files are only ever added: so two commands at once
 // cannot undo what the other remembers, and a crash leaves no half of one.
@@ -76,21 +76,25 @@ func (k seen) Remember(m client.Mark) error {
 }
 
 func markName(m client.Mark) string {
-	return m.Domain.String() + "-" + strconv.FormatUint(m.Serial, 10) + "-" + m.Policy.String()
+	return strings.Join([]string{m.Domain.String(), strconv.FormatUint(m.Serial, 10), m.Policy.String(),
+		strconv.Itoa(m.Amendments), m.LastAmendment.String()}, "-")
 }
 
 // parseMark reads what markName prints, and nothing else.
 func parseMark(charter govern.Digest, name string) (client.Mark, bool) {
 	parts := strings.Split(name, "-")
-	if len(parts) != 3 {
+	if len(parts) != 5 {
 		return client.Mark{}, false
 	}
 	m := client.Mark{Charter: charter}
 	serial, err := strconv.ParseUint(parts[1], 10, 64)
 	domain, err2 := hex.DecodeString(parts[0])
 	policy, err3 := hex.DecodeString(parts[2])
+	last, err4 := hex.DecodeString(parts[4])
+	amendments, err5 := strconv.Atoi(parts[3])
 	copy(m.Domain[:], domain)
 	copy(m.Policy[:], policy)
-	m.Serial = serial
-	return m, errors.Join(err, err2, err3) == nil && markName(m) == name
+	copy(m.LastAmendment[:], last)
+	m.Serial, m.Amendments = serial, amendments
+	return m, errors.Join(err, err2, err3, err4, err5) == nil && markName(m) == name
 }

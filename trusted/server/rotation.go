@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -219,7 +220,9 @@ func (n *Node) RetireGeneration(ctx context.Context, order []byte) (kms.Retireme
 	defer g.mu.Unlock()
 	retired, err := n.core.Retire(ctx, order)
 	if err != nil {
-		g.nudge() // something may be left that nobody was told of
+		if errors.Is(err, kms.Unavailable) { // it may have happened, and something be left that nobody was told of
+			g.nudge()
+		}
 		return kms.Retirement{}, err
 	}
 	n.cfg.Logger.Info("master secret retired", "generation", retired)

@@ -58,11 +58,15 @@ func (c *Core) admitProgram(ctx context.Context, r kms.AttestedEnrolment, p *gov
 	if _, err := c.cfg.Sessions.Check(r.Challenge, now); err != nil { // before a stranger waits in line
 		return admission{}, refusedProgram(err)
 	}
+	ev, err := c.evidenceOf(ctx, r.Evidence)
+	if err != nil {
+		return admission{}, refusedProgram(err)
+	}
 	var id [16]byte
 	var claims attest.Claims
-	err := c.slow.use(ctx, func() (err error) {
+	err = c.slow.serve(ctx, func() (err error) {
 		id, claims, err = c.cfg.Sessions.Prove(ctx, attest.ForEnrolment, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey,
-			Evidence: attest.Evidence{TEE: attest.TEE(r.Evidence.TEE), Quote: r.Evidence.Quote, Collateral: r.Evidence.Collateral}}, p, now)
+			Evidence: ev}, p, now)
 		return err
 	})
 	if err == nil {

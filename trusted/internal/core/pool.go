@@ -15,15 +15,32 @@ type pool struct {
 	places     chan struct{}
 	generating chan struct{}
 	waiting    chan struct{}
+	strangers  chan struct{} // held by those in here whom nobody knows
 }
 
-// maxWaiting bounds who waits for a place; more are refused.
-const maxWaiting = 1024
+// maxWaiting bounds who waits for a place, and maxStrangers who of them came
+// without a credential or a session; more are refused.
+const (
+	maxWaiting   = 1024
+	maxStrangers = 256
+)
 
 func newPool() *pool {
 	n := max(1, runtime.GOMAXPROCS(0)-1)
 	return &pool{places: make(chan struct{}, n), generating: make(chan struct{}, max(1, n/2)),
-		waiting: make(chan struct{}, maxWaiting)}
+		waiting: make(chan struct{}, maxWaiting), strangers: make(chan struct{}, maxStrangers)}
+}
+
+// serve is use for a caller whom nobody knows: such callers leave places in the
+// line for those who are known.
+func (p *pool) serve(ctx context.Context, work func() error) error {
+	select {
+	case p.strangers <- struct{}{}:
+		defer func() { <-p.strangers }()
+	default:
+		return kms.Errorf(kms.Exhausted, "too many slow operations are waiting")
+	}
+	return p.use(ctx, work)
 }
 
 // use runs slow work that uses a key. The errors are Exhausted and

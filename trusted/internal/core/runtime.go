@@ -40,7 +40,7 @@ func (c *Core) RuntimePublicKey(ctx context.Context, r kms.RuntimeKeyRequest) (p
 		return p, err
 	}
 	p = vouch(view, f)
-	err = c.withPair(ctx, f, func(pair *derived.Pair) error {
+	err = c.withPair(ctx, c.slow.serve, f, func(pair *derived.Pair) error {
 		p.Public = pair.Public
 		return c.cfg.Runtimes.Keys.Sign(&p)
 	})
@@ -76,7 +76,7 @@ func (c *Caller) RuntimeKeys(ctx context.Context, r kms.RuntimeKeyRequest) (k km
 	if err != nil {
 		return k, err
 	}
-	err = c.core.withPair(ctx, f, func(pair *derived.Pair) error {
+	err = c.core.withPair(ctx, c.core.slow.use, f, func(pair *derived.Pair) error {
 		k = kms.RuntimeKeys{RuntimeKey: f.key, Domain: c.view.Founding().Domain, Public: pair.Public, Expires: f.until}
 		return pair.Use(func(private, state []byte) error {
 			k.Private, k.State = append(k.Private, private...), append(k.State, state...)
@@ -102,7 +102,7 @@ func (c *Caller) RuntimeDecrypt(ctx context.Context, r kms.RuntimeDecryptRequest
 	if err != nil {
 		return nil, err
 	}
-	err = c.core.withPair(ctx, f, func(pair *derived.Pair) error {
+	err = c.core.withPair(ctx, c.core.slow.use, f, func(pair *derived.Pair) error {
 		plain, err = pair.Open(key.SealedInfo(c.view.Founding().Domain), body)
 		return err
 	})
@@ -122,7 +122,7 @@ func (c *Caller) RuntimeMAC(ctx context.Context, r kms.RuntimeMACRequest) (m kms
 	if err != nil {
 		return m, err
 	}
-	err = c.core.withPair(ctx, f, func(pair *derived.Pair) error {
+	err = c.core.withPair(ctx, c.core.slow.use, f, func(pair *derived.Pair) error {
 		m.RuntimeKey = f.key
 		m.MAC, err = pair.MAC(r.Message)
 		return err
@@ -236,10 +236,10 @@ func vouch(view *state.View, f found) kms.RuntimePublicKey {
 	return p
 }
 
-// withPair lends a pair. It waits its turn: strangers ask for pairs, and each
-// takes some 100 µs.
-func (c *Core) withPair(ctx context.Context, f found, use func(*derived.Pair) error) error {
-	return c.slow.use(ctx, func() error {
+// withPair lends a pair. It waits its turn, in one of the pool's lines: strangers
+// ask for pairs too, and each takes some 100 µs.
+func (c *Core) withPair(ctx context.Context, line func(context.Context, func() error) error, f found, use func(*derived.Pair) error) error {
+	return line(ctx, func() error {
 		pair, err := c.pair(f)
 		if err != nil {
 			return err

@@ -21,15 +21,25 @@ func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms
 	if _, err := c.cfg.Sessions.Check(r.Challenge, now); err != nil {
 		return s, err // before a stranger waits in line
 	}
-	ev := attest.Evidence{TEE: attest.TEE(r.Evidence.TEE), Quote: r.Evidence.Quote, Collateral: r.Evidence.Collateral}
-	if err := c.cfg.Evidence.complete(ctx, &ev); err != nil { // the vendor may let us wait, so not while others do
+	ev, err := c.evidenceOf(ctx, r.Evidence)
+	if err != nil {
 		return s, err
 	}
-	err = c.slow.use(ctx, func() error {
+	err = c.slow.serve(ctx, func() error {
 		s.Ticket, s.Expires, err = c.cfg.Sessions.Open(ctx, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey, Evidence: ev}, view.Policy(), now)
 		return err
 	})
 	return s, err
+}
+
+// evidenceOf is somebody's evidence with collateral. The vendor may let us wait
+// for that, so it comes before one waits in line with others.
+func (c *Core) evidenceOf(ctx context.Context, e kms.Evidence) (attest.Evidence, error) {
+	ev := attest.Evidence{TEE: attest.TEE(e.TEE), Quote: e.Quote, Collateral: e.Collateral}
+	if ev.TEE == "" {
+		ev.TEE = attest.Recognize(ev.Quote)
+	}
+	return ev, c.cfg.Evidence.complete(ctx, &ev)
 }
 
 // ready is the newest state, for what is served to strangers.

@@ -62,7 +62,10 @@ func (v *View) Ephemeral(epoch uint64) (Ephemeral, bool) {
 // Until is from when on an epoch's secret is not used and not kept any more:
 // when the age that the policy in force allows has passed since the epoch ended.
 func (v *View) Until(e Ephemeral) time.Time {
-	age := min(time.Duration(v.rule.Policy.EphemeralAge), MaxEphemerals*v.calendar.Length)
+	age := time.Duration(v.rule.Policy.EphemeralAge)
+	if length := v.calendar.Length; length < age/MaxEphemerals { // so that the product is smaller than age, and no overflow
+		age = MaxEphemerals * length
+	}
 	return e.Ends.Add(age)
 }
 

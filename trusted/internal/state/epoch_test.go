@@ -185,3 +185,21 @@ func TestEpochsOfAnotherLength(t *testing.T) {
 		t.Errorf("an epoch that was over ends %s now", e.Ends)
 	}
 }
+
+// TestLongestEpoch: secrets of epochs as long as a charter allows live as long
+// as the policy lets them.
+func TestLongestEpoch(t *testing.T) {
+	m := newMachine(t)
+	r := m.rulers
+	m.must(m.do(nil, setAmendment(m.amendment(func(a *govern.Amendment) { a.Intervals.Epoch = attest.Age(30 * 24 * time.Hour) },
+		r.Owner, r.Signers[0], r.Signers[1]))))
+	epoch := m.View().Calendar().At(m.View().Time())
+	m.must(m.do(nil, putEphemeral(epoch, 1)))
+	e, there := m.View().Ephemeral(epoch)
+	if !there {
+		t.Fatal("not published")
+	}
+	if got, want := m.View().Until(e), e.Ends.Add(time.Duration(m.View().Policy().EphemeralAge)); !got.Equal(want) {
+		t.Errorf("good until %s, want %s", got, want)
+	}
+}

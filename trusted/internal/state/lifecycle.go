@@ -101,6 +101,10 @@ func (m *Machine) setLabels(by *command.Principal, p *command.SetLabels) Result 
 	return Result{Key: &k}
 }
 
+// deletionSlack is how far domain time may have gone on between a request for
+// the shortest window and its turn.
+const deletionSlack = time.Hour
+
 // scheduleDeletion takes a key out of use, and destroys it when it is due.
 func (m *Machine) scheduleDeletion(by *command.Principal, p *command.ScheduleDeletion) Result {
 	old, r, ok := m.ownKey(by, p.GetKey(), p.GetRevision())
@@ -113,7 +117,7 @@ func (m *Machine) scheduleDeletion(by *command.Principal, p *command.ScheduleDel
 		return refuse(kms.Denied, "the key's condition does not allow this")
 	case old.Deletion != nil:
 		return refuse(kms.Exists, "the key's deletion is scheduled already")
-	case window < int64(kms.MinDeletionDays*kms.Day) || window > int64(kms.MaxDeletionDays*kms.Day):
+	case window < int64(kms.MinDeletionDays*kms.Day)-int64(deletionSlack) || window > int64(kms.MaxDeletionDays*kms.Day):
 		// Domain time may have gone on since the due time was chosen.
 		return refuse(kms.Conflict, "the due time is out of range by now")
 	}

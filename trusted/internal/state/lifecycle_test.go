@@ -204,7 +204,7 @@ func TestScheduledDeletionRefused(t *testing.T) {
 	pending.GetPutKey().Key.State = uint32(kms.PendingDeletion)
 	due := putKey(1, 102)
 	due.GetPutKey().Key.Due = start + day
-	m.unchanged("too soon", m.by(1), schedule(100, k.Revision, m.time+day-1), kms.Conflict)
+	m.unchanged("too soon", m.by(1), schedule(100, k.Revision, m.time+day-day/24-1), kms.Conflict)
 	m.unchanged("too late", m.by(1), schedule(100, k.Revision, m.time+30*day+1), kms.Conflict)
 	m.unchanged("in the past", m.by(1), schedule(100, k.Revision, -1), kms.Conflict)
 	m.unchanged("another app", m.by(2), schedule(100, k.Revision, m.time+7*day), kms.Foreign)
