@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,34 +42,8 @@ func runCollateral(t *testing.T, stdin []byte, args ...string) outcome {
 func servePublished(t *testing.T, p *simtee.Platform) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/vcek/") {
-			ev, err := p.Evidence(attest.SNP, [64]byte{}, time.Now())
-			if err != nil {
-				t.Error(err)
-			}
-			for block, rest := pem.Decode(ev.Collateral); block != nil; block, rest = pem.Decode(rest) {
-				if block.Type == "X509 CRL" {
-					w.Write(block.Bytes)
-				}
-			}
-			return
-		}
-		said, err := p.Published(attest.TEE(r.URL.Path[1:4]), time.Now())
-		if err != nil {
+		if err := (simtee.Vendor{Platform: p, At: time.Now()}).Answer(w, r); err != nil {
 			t.Error(err)
-		}
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/tcb"):
-			w.Header().Set("TCB-Info-Issuer-Chain", url.PathEscape(said.TCBInfoChain))
-			w.Write(said.TCBInfo)
-		case strings.HasSuffix(r.URL.Path, "/qe/identity"):
-			w.Header().Set("SGX-Enclave-Identity-Issuer-Chain", url.PathEscape(said.QEIdentityChain))
-			w.Write(said.QEIdentity)
-		case strings.HasSuffix(r.URL.Path, "/pckcrl"):
-			w.Header().Set("SGX-PCK-CRL-Issuer-Chain", url.PathEscape(said.PCKCRLChain))
-			w.Write(said.PCKCRL)
-		default:
-			w.Write([]byte(hex.EncodeToString(said.RootCRL)))
 		}
 	}))
 	t.Cleanup(server.Close)

@@ -2,12 +2,10 @@ package collateral_test
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/pem"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -110,58 +108,8 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (v *vendor) answer(w http.ResponseWriter, r *http.Request, platform *simtee.Platform, pcs bool, at time.Time) {
-	path := r.URL.Path
-	if strings.HasPrefix(path, "/vcek/") {
-		v.answerAMD(w, path, platform, at)
-		return
-	}
-	tee := attest.SGX
-	if strings.HasPrefix(path, "/tdx/") {
-		tee = attest.TDX
-	}
-	said, err := platform.Published(tee, at)
-	if err != nil {
+	if err := (simtee.Vendor{Platform: platform, At: at, PCS: pcs}).Answer(w, r); err != nil {
 		v.t.Error(err)
-	}
-	chainHeader := "SGX-TCB-Info-Issuer-Chain"
-	if pcs {
-		chainHeader = "TCB-Info-Issuer-Chain"
-	}
-	switch {
-	case strings.HasSuffix(path, "/certification/v4/tcb"):
-		w.Header().Set(chainHeader, url.PathEscape(said.TCBInfoChain))
-		w.Write(said.TCBInfo)
-	case strings.HasSuffix(path, "/certification/v4/qe/identity"):
-		w.Header().Set("SGX-Enclave-Identity-Issuer-Chain", url.QueryEscape(said.QEIdentityChain))
-		w.Write(said.QEIdentity)
-	case path == "/sgx/certification/v4/pckcrl" && r.URL.RawQuery == "ca=platform&encoding=der":
-		w.Header().Set("SGX-PCK-CRL-Issuer-Chain", url.PathEscape(said.PCKCRLChain))
-		w.Write(said.PCKCRL)
-	case path == "/sgx/certification/v4/rootcacrl" && !pcs:
-		w.Write([]byte(hex.EncodeToString(said.RootCRL)))
-	case path == "/IntelSGXRootCA.der":
-		w.Write(said.RootCRL)
-	default:
-		http.NotFound(w, r)
-	}
-}
-
-func (v *vendor) answerAMD(w http.ResponseWriter, path string, platform *simtee.Platform, at time.Time) {
-	ev, err := platform.Evidence(attest.SNP, [64]byte{}, at)
-	if err != nil {
-		v.t.Error(err)
-	}
-	blocks := blocksOf(ev.Collateral)
-	switch {
-	case path == "/vcek/v1/Milan/cert_chain":
-		pem.Encode(w, blocks[1])
-		pem.Encode(w, blocks[2])
-	case path == "/vcek/v1/Milan/crl":
-		w.Write(blocks[3].Bytes)
-	case path == "/vcek/v1/Milan/"+hex.EncodeToString(ev.Quote[0x1a0:0x1e0]):
-		w.Write(blocks[0].Bytes)
-	default:
-		http.Error(w, "no such chip", http.StatusNotFound)
 	}
 }
 

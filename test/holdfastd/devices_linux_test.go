@@ -2,11 +2,9 @@ package holdfastd_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,25 +162,8 @@ func needsChroot(t *testing.T) {
 func (e *enclave) vendor(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		said, err := e.machine.Published(attest.SGX, time.Now())
-		if err != nil {
+		if err := (simtee.Vendor{Platform: e.machine, At: time.Now()}).Answer(w, r); err != nil {
 			t.Error(err)
-			return
-		}
-		switch r.URL.Path {
-		case "/sgx/certification/v4/tcb":
-			w.Header().Set("TCB-Info-Issuer-Chain", url.PathEscape(said.TCBInfoChain))
-			w.Write(said.TCBInfo)
-		case "/sgx/certification/v4/qe/identity":
-			w.Header().Set("SGX-Enclave-Identity-Issuer-Chain", url.PathEscape(said.QEIdentityChain))
-			w.Write(said.QEIdentity)
-		case "/sgx/certification/v4/pckcrl":
-			w.Header().Set("SGX-PCK-CRL-Issuer-Chain", url.PathEscape(said.PCKCRLChain))
-			w.Write(said.PCKCRL)
-		case "/sgx/certification/v4/rootcacrl":
-			w.Write([]byte(hex.EncodeToString(said.RootCRL)))
-		default:
-			http.NotFound(w, r)
 		}
 	}))
 	t.Cleanup(server.Close)

@@ -5,16 +5,12 @@
 package misfortune_test
 
 import (
-	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
 )
 
@@ -66,24 +62,8 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fault(w, r)
 		return
 	}
-	said, err := platform.Published(attest.SGX, at)
-	if err != nil {
+	if err := (simtee.Vendor{Platform: platform, At: at}).Answer(w, r); err != nil {
 		v.t.Error(err)
-	}
-	switch path := r.URL.Path; {
-	case strings.HasSuffix(path, "/certification/v4/tcb"):
-		w.Header().Set("TCB-Info-Issuer-Chain", url.PathEscape(said.TCBInfoChain))
-		w.Write(said.TCBInfo)
-	case strings.HasSuffix(path, "/certification/v4/qe/identity"):
-		w.Header().Set("SGX-Enclave-Identity-Issuer-Chain", url.PathEscape(said.QEIdentityChain))
-		w.Write(said.QEIdentity)
-	case strings.HasSuffix(path, "/certification/v4/pckcrl"):
-		w.Header().Set("SGX-PCK-CRL-Issuer-Chain", url.PathEscape(said.PCKCRLChain))
-		w.Write(said.PCKCRL)
-	case strings.HasSuffix(path, "/certification/v4/rootcacrl"):
-		w.Write([]byte(hex.EncodeToString(said.RootCRL)))
-	default:
-		http.NotFound(w, r)
 	}
 }
 
