@@ -8,7 +8,7 @@ import (
 
 // EpochSecret is a copy of the secret of an epoch; nil where the node has none.
 func (n *Node) EpochSecret(epoch uint64) (b []byte) {
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return nil
 	}
@@ -23,7 +23,7 @@ func (n *Node) EpochSecret(epoch uint64) (b []byte) {
 
 // Epoch is the epoch that it is, and what was published of it.
 func (n *Node) Epoch() (epoch uint64, published state.Ephemeral) {
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return 0, published
 	}

@@ -137,7 +137,7 @@ func (n *Node) startWork() {
 // every hour; an operator who has heard of a new advisory need not wait.
 func (n *Node) Examine(ctx context.Context) {
 	n.standing.renew(ctx)
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err == nil {
 		err = n.sessions.Refresh(ctx, view.Policy(), n.core.Now(view))
 	}
@@ -166,7 +166,7 @@ func (n *Node) openReplica(ctx context.Context, s *sealer) error {
 // assemble checks that the state is of this charter and this master secret,
 // and puts the parts on top of each other.
 func (n *Node) assemble(start time.Time) error {
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return err
 	}

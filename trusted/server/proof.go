@@ -51,7 +51,7 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 	if len(nonce) != NonceSize {
 		return nil, kms.Errorf(kms.Invalid, "a nonce has %d bytes", NonceSize).WithField("nonce")
 	}
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (n *Node) evidenceFor(ctx context.Context, l *line, reportData [64]byte) (a
 // Challenge is a nonce of the domain's for somebody else's evidence, good until
 // expires. The error is Unavailable.
 func (n *Node) Challenge(context.Context) (challenge []byte, expires time.Time, domain kms.DomainID, err error) {
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return nil, time.Time{}, domain, err
 	}

@@ -116,7 +116,7 @@ func (g *generations) write() error {
 // authority is the domain's certificate authority as it is wrapped now; once the
 // node has stopped, as it was last seen.
 func (g *generations) authority() *state.Authority {
-	if view, err := g.node.replica.View(); err == nil {
+	if view, err := g.node.replica.Local(); err == nil {
 		g.known.Store(view.Authority())
 	}
 	return g.known.Load()
@@ -203,7 +203,7 @@ func (n *Node) RotateMasterSecret(ctx context.Context, order []byte) (kms.Genera
 	if err != nil {
 		return kms.Generation{}, err
 	}
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return kms.Generation{}, err
 	}
@@ -241,7 +241,7 @@ func (n *Node) remains(generation uint32) []string {
 		"backups, and shares of this generation, made before",
 		fmt.Sprintf("import tokens and sessions made under generation %d are not good any more: clients ask for others", generation),
 	}
-	if view, err := n.replica.View(); err == nil {
+	if view, err := n.replica.Local(); err == nil {
 		if names := runtimeNames(view); len(names) > 0 {
 			all = append(all, fmt.Sprintf("long-term keys of generation %d can be had no more by any runtime: %s", generation, strings.Join(names, ", ")))
 		}
@@ -269,7 +269,7 @@ func (g *generations) finishLocked() error {
 // finish removes what was retired from memory, the root file, and by a snapshot
 // from the log. It does again what did not succeed before.
 func (g *generations) finish() error {
-	view, err := g.node.replica.View()
+	view, err := g.node.replica.Local()
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (g *generations) finish() error {
 func (g *generations) rewrap(ctx context.Context) {
 	total := 0
 	for ctx.Err() == nil {
-		view, err := g.node.replica.View()
+		view, err := g.node.replica.Local()
 		if err != nil || view.Wrapped().Before(view.Generation()) == 0 {
 			break
 		}
@@ -338,7 +338,7 @@ func (g *generations) walk(ctx context.Context) (moved int, err error) {
 // MasterSecrets is what anybody may know of the domain's master secrets. The
 // error is Unavailable.
 func (n *Node) MasterSecrets(context.Context) (kms.MasterSecrets, error) {
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		return kms.MasterSecrets{}, err
 	}

@@ -18,7 +18,7 @@ func (n *Node) Status() kms.Status {
 			"one node and no backup: losing this machine loses every key",
 		},
 	}
-	view, err := n.replica.View()
+	view, err := n.replica.Local()
 	if err != nil {
 		s.Ready, s.Reason = false, whyStopped(err)
 		return s

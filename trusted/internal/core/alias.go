@@ -77,7 +77,7 @@ func (c *Caller) putAlias(ctx context.Context, name string, key kms.KeyID, from 
 	if err != nil {
 		return out, err
 	}
-	if err := c.refresh(); err == nil { // the alias stands, whether or not it can be shown
+	if err := c.refresh(ctx); err == nil { // the alias stands, whether or not it can be shown
 		if a, err := c.alias(name); err == nil {
 			return a.Info(), nil
 		}

@@ -24,8 +24,11 @@ import (
 type Replica interface {
 	// Propose puts a command through the log. Unavailable leaves open whether it happened.
 	Propose(ctx context.Context, c *command.Command) (state.Result, error)
-	// View is a state that holds everything acknowledged before the call.
-	View() (*state.View, error)
+	// View is a state that holds everything acknowledged before the call, by any
+	// node. Stale and Unavailable say that this node cannot know.
+	View(ctx context.Context) (*state.View, error)
+	// Local is the newest state that this node has.
+	Local() (*state.View, error)
 }
 
 // Config says how a Core works.
@@ -91,8 +94,8 @@ func (c *Core) Now(view *state.View) time.Time { return c.now(view) }
 // request, under the state that was current when it arrived. The errors are
 // Unauthenticated, Stale, Replayed, Exhausted, Denied (a session whose evidence
 // does not hold any more) and Unavailable.
-func (c *Core) Authenticate(_ context.Context, cred kms.Credential) (*Caller, error) {
-	view, err := c.cfg.Replica.View()
+func (c *Core) Authenticate(ctx context.Context, cred kms.Credential) (*Caller, error) {
+	view, err := c.cfg.Replica.View(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +160,7 @@ func (c *Caller) change(ctx context.Context, build func(*command.Command) error)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
 			return res, err
 		}
-		if err := c.refresh(); err != nil {
+		if err := c.refresh(ctx); err != nil {
 			return state.Result{}, err
 		}
 	}
@@ -175,8 +178,8 @@ func (c *Caller) principal() *command.Principal {
 
 // refresh takes up the newest state. A credential that is gone meanwhile, and a
 // session that does not hold any more, authorise nothing more.
-func (c *Caller) refresh() error {
-	view, err := c.core.cfg.Replica.View()
+func (c *Caller) refresh(ctx context.Context) error {
+	view, err := c.core.cfg.Replica.View(ctx)
 	if err != nil {
 		return err
 	}

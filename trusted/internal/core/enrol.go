@@ -94,7 +94,7 @@ func refusedProgram(err error) error {
 // again where the policy changed meanwhile.
 func (c *Core) enrol(ctx context.Context, mode govern.EnrolmentMode, admit func(*state.View, time.Time) (admission, error)) (kms.Enrolment, error) {
 	for try := 1; ; try++ {
-		view, err := c.cfg.Replica.View()
+		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
 			return kms.Enrolment{}, err
 		}

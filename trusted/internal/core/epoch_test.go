@@ -102,7 +102,9 @@ func (n *epochNode) apply(c *command.Command) state.Result {
 	return r
 }
 
-func (n *epochNode) View() (*state.View, error) { return n.machine.View(), nil }
+func (n *epochNode) View(context.Context) (*state.View, error) { return n.machine.View(), nil }
+
+func (n *epochNode) Local() (*state.View, error) { return n.machine.View(), nil }
 
 func (n *epochNode) Propose(_ context.Context, c *command.Command) (state.Result, error) {
 	if n.lose {

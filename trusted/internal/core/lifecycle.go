@@ -202,7 +202,7 @@ func (c *Caller) changeKey(ctx context.Context, id kms.KeyID, d authz.Deed, buil
 // described describes a key that a change returned, by the aliases that it has
 // now. The change stands, whether or not a newer state can be had.
 func (c *Caller) described(k *state.Key) kms.KeyDescription {
-	if view, err := c.core.cfg.Replica.View(); err == nil {
+	if view, err := c.core.cfg.Replica.Local(); err == nil {
 		c.view = view
 	}
 	return c.view.Describe(k)

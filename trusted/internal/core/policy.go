@@ -67,7 +67,7 @@ func (c *Core) Amend(ctx context.Context, envelope []byte) (a kms.Amended, err e
 // and the document still holds on the newest.
 func (c *Core) rule(ctx context.Context, build func(*state.View, time.Time) (*command.Command, error)) error {
 	for try := 1; ; try++ {
-		view, err := c.cfg.Replica.View()
+		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
 			return err
 		}
@@ -105,8 +105,8 @@ func submitted(p *govern.Policy) kms.SubmittedPolicy {
 // CheckPolicy says what SubmitPolicy would say, and who would be locked out as
 // far as this node can tell. It asks for the same signatures, for what it tells
 // of others is for the rulers alone, and changes nothing.
-func (c *Core) CheckPolicy(_ context.Context, envelope []byte) (kms.CheckedPolicy, error) {
-	view, err := c.cfg.Replica.View()
+func (c *Core) CheckPolicy(ctx context.Context, envelope []byte) (kms.CheckedPolicy, error) {
+	view, err := c.cfg.Replica.View(ctx)
 	if err != nil {
 		return kms.CheckedPolicy{}, err
 	}
@@ -193,7 +193,7 @@ func (c *Core) appLockouts(checked kms.CheckedPolicy, view *state.View, next *go
 // Policy is the policy with a serial, or the one in force for zero, with what it
 // is to be verified by. The errors are NotFound and Unavailable.
 func (c *Core) Policy(_ context.Context, serial uint64) (*kms.PolicyShown, error) {
-	view, err := c.cfg.Replica.View()
+	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (c *Core) Policy(_ context.Context, serial uint64) (*kms.PolicyShown, error
 // Policies are those that were in force, and the one that is. The error is
 // Unavailable.
 func (c *Core) Policies(context.Context) (kms.PolicyHistory, error) {
-	view, err := c.cfg.Replica.View()
+	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return kms.PolicyHistory{}, err
 	}
@@ -243,7 +243,7 @@ func timeOf(ns int64) time.Time {
 // restarts the node gains little, and what is scheduled comes into force. It
 // does nothing where the record is fresh.
 func (c *Core) Tick(ctx context.Context) error {
-	view, err := c.cfg.Replica.View()
+	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func (c *Caller) PutQuotePolicy(ctx context.Context, r kms.PutQuotePolicyRequest
 	if err != nil {
 		return kms.QuotePolicy{}, err
 	}
-	view, err := c.core.cfg.Replica.View()
+	view, err := c.core.cfg.Replica.View(ctx)
 	if err != nil {
 		return kms.QuotePolicy{}, err
 	}

@@ -76,7 +76,7 @@ func (c *Core) Retire(ctx context.Context, order []byte) (uint32, error) {
 
 // serving is the newest state and the time, if this node may serve.
 func (c *Core) serving() (*state.View, time.Time, error) {
-	view, err := c.cfg.Replica.View()
+	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -126,7 +126,7 @@ func (c *Core) NewRewrapping(authority func(*state.Authority, uint32) root.Slot)
 // that others change meanwhile are left to the next walk. The error is
 // Unavailable; it is safe to go on after it.
 func (w *Rewrapping) Step(ctx context.Context) (over bool, err error) {
-	view, err := w.core.cfg.Replica.View()
+	view, err := w.core.cfg.Replica.Local()
 	if err != nil {
 		return false, err
 	}

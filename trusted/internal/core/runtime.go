@@ -27,7 +27,7 @@ type Runtimes struct {
 // epoch without a secret), Disabled (a retired generation), Expired (the epoch is past its age), Exhausted and
 // Unavailable.
 func (c *Core) RuntimePublicKey(ctx context.Context, r kms.RuntimeKeyRequest) (p kms.RuntimePublicKey, err error) {
-	view, err := c.served()
+	view, err := c.served(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -50,8 +50,8 @@ func (c *Core) RuntimePublicKey(ctx context.Context, r kms.RuntimeKeyRequest) (p
 // RuntimeSigningKeys are the public halves of the keys that sign, oldest first,
 // those of retired generations too: what they signed can still be verified. The
 // error is Unavailable.
-func (c *Core) RuntimeSigningKeys(context.Context) (all []kms.RuntimeSigningKey, err error) {
-	view, err := c.served()
+func (c *Core) RuntimeSigningKeys(ctx context.Context) (all []kms.RuntimeSigningKey, err error) {
+	view, err := c.served(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +152,8 @@ func (c *Core) listed(view *state.View, now time.Time) (names []string) {
 }
 
 // served is the newest state, where this node may serve.
-func (c *Core) served() (*state.View, error) {
-	view, err := c.cfg.Replica.View()
+func (c *Core) served(ctx context.Context) (*state.View, error) {
+	view, err := c.cfg.Replica.View(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +261,7 @@ func (c *Core) pair(f found) (*derived.Pair, error) {
 // that is near, where they have none. Where the policy in force lists no runtime
 // none is made. The errors are those of Propose.
 func (c *Core) TurnEpoch(ctx context.Context) error {
-	view, err := c.served()
+	view, err := c.served(ctx)
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func (c *Core) publishEpoch(ctx context.Context, view *state.View, epoch uint64)
 		if _, err := c.cfg.Replica.Propose(ctx, cmd); err != nil && !errors.Is(err, kms.Exists) {
 			return err
 		}
-		if view, err = c.cfg.Replica.View(); err != nil {
+		if view, err = c.cfg.Replica.Local(); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // state. The errors are Unauthenticated (no client certificate, or no challenge
 // of ours), Stale (the challenge), Denied (the evidence), Exhausted and Unavailable.
 func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms.Session, err error) {
-	view, err := c.ready()
+	view, err := c.ready(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -43,11 +43,11 @@ func (c *Core) evidenceOf(ctx context.Context, e kms.Evidence) (attest.Evidence,
 }
 
 // ready is the newest state, for what is served to strangers.
-func (c *Core) ready() (view *state.View, err error) {
+func (c *Core) ready(ctx context.Context) (view *state.View, err error) {
 	if c.cfg.Sessions == nil {
 		return nil, kms.Errorf(kms.Unavailable, "this node takes no attested workloads")
 	}
-	if view, err = c.cfg.Replica.View(); err != nil {
+	if view, err = c.cfg.Replica.View(ctx); err != nil {
 		return nil, err
 	}
 	return view, c.cfg.Serving(view, c.now(view))

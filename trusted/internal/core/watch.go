@@ -163,7 +163,7 @@ func (c *Core) Watches() *Watches { return c.watches }
 // becomes of this node, until ctx or the node ends; see Caller.WatchEvents for
 // the rest. It is served, as status is, by a node that serves nothing else.
 func (c *Core) WatchEvents(ctx context.Context, r kms.WatchRequest, send func(kms.Events) error) error {
-	view, err := c.cfg.Replica.View()
+	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return err
 	}
@@ -291,7 +291,7 @@ func (w *watch) step(events *state.Events) (more bool, err error) {
 	}
 	// The state is at least as new as what was read, so that nothing is sent that
 	// came after the end of the right to see it.
-	view, err := w.core.cfg.Replica.View()
+	view, err := w.core.cfg.Replica.Local()
 	if err == nil {
 		err = w.may(view)
 	}

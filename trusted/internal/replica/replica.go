@@ -234,10 +234,13 @@ func (r *Replica) answer(f raft.Future) error {
 	}
 }
 
-// View returns a state that holds everything acknowledged before the call. In
-// a domain of one that is the newest one this node has; the error is
-// Unavailable when it cannot know.
-func (r *Replica) View() (*state.View, error) {
+// View returns a state that holds everything acknowledged before the call, by
+// any node. The error is Stale or Unavailable when it cannot know.
+func (r *Replica) View(context.Context) (*state.View, error) { return r.Local() }
+
+// Local returns the newest state that this node has. Others may have acknowledged
+// more. The error is Unavailable when the node has stopped.
+func (r *Replica) Local() (*state.View, error) {
 	if err := r.Failure(); err != nil {
 		return nil, err
 	}
