@@ -105,7 +105,7 @@ func (s *session) showEvent(e kms.Event) error {
 }
 
 // eventTexts say what happened. %n is the number, %k the key, %c the credential,
-// %a the alias, %t the time.
+// %a the alias, %d the node, %t the time, %r the reason.
 var eventTexts = map[kms.EventKind]string{
 	kms.EventDomainFounded: "domain founded under policy %n", kms.EventPolicyScheduled: "policy %n will come into force at %t",
 	kms.EventPolicyActivated: "policy %n is in force", kms.EventPolicyDropped: "policy %n is void: those who signed it rule no more",
@@ -122,11 +122,15 @@ var eventTexts = map[kms.EventKind]string{
 	kms.EventCredentialCreated: "credential %c created", kms.EventCredentialChanged: "credential %c ends at %t", kms.EventCredentialRevoked: "credential %c revoked",
 	kms.EventQuotePolicyStored: "quote policy stored",
 	kms.EventNodeRefuses:       "this node refuses to serve: %r", kms.EventNodeServes: "this node serves",
+	kms.EventNodeWaiting: "node %d waits for an operator's approval", kms.EventNodeApproved: "node %d admitted by an operator's approval",
+	kms.EventNodeAdmitted: "node %d admitted", kms.EventNodeJoined: "node %d votes", kms.EventNodeLeft: "node %d has left: %r",
+	kms.EventNodeEvicted: "node %d removed: %r", kms.EventFeatureRaised: "the domain is at feature level %n",
+	kms.EventTimeJumped: "domain time went on by %n s at once",
 }
 
 func eventText(e kms.Event) string {
 	return strings.NewReplacer("%n", strconv.FormatUint(e.Number, 10), "%k", e.Key.String(), "%c", e.Credential.String(),
-		"%a", oneLine(e.Alias), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
+		"%a", oneLine(e.Alias), "%d", e.Node.String(), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
 }
 
 // watchStatus shows the status, and then what changes in it.

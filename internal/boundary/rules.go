@@ -7,7 +7,7 @@ var (
 	// isolated may not touch the machine.
 	isolated = append([]string{"./trusted/..."}, shared...)
 	// generated is printed by protoc-gen-go.
-	generated = []string{"./trusted/internal/command", "./proto/..."}
+	generated = []string{"./trusted/internal/command", "./trusted/internal/member/wire", "./proto/..."}
 )
 
 // rules are those of this module.

@@ -33,6 +33,7 @@ type Command struct {
 	Id        []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`               // 16 random bytes; a repeated id gets the first result
 	Time      int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`          // the proposer's reading of domain time, ns since 1970
 	Principal *Principal             `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"` // absent: the node itself
+	Base      uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`          // the last entry that its proposer had applied; 0: not said
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_Found
@@ -61,6 +62,12 @@ type Command struct {
 	//	*Command_ScheduleDeletion
 	//	*Command_CancelDeletion
 	//	*Command_SetVersionState
+	//	*Command_PutNode
+	//	*Command_ApproveNode
+	//	*Command_AnnounceNode
+	//	*Command_RemoveNode
+	//	*Command_RaiseFeature
+	//	*Command_Checkpoint
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -115,6 +122,13 @@ func (x *Command) GetPrincipal() *Principal {
 		return x.Principal
 	}
 	return nil
+}
+
+func (x *Command) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
 }
 
 func (x *Command) GetOp() isCommand_Op {
@@ -358,6 +372,60 @@ func (x *Command) GetSetVersionState() *SetVersionState {
 	return nil
 }
 
+func (x *Command) GetPutNode() *PutNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutNode); ok {
+			return x.PutNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetApproveNode() *ApproveNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ApproveNode); ok {
+			return x.ApproveNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAnnounceNode() *AnnounceNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AnnounceNode); ok {
+			return x.AnnounceNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveNode() *RemoveNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRaiseFeature() *RaiseFeature {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseFeature); ok {
+			return x.RaiseFeature
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -466,6 +534,30 @@ type Command_SetVersionState struct {
 	SetVersionState *SetVersionState `protobuf:"bytes,46,opt,name=set_version_state,json=setVersionState,proto3,oneof"`
 }
 
+type Command_PutNode struct {
+	PutNode *PutNode `protobuf:"bytes,60,opt,name=put_node,json=putNode,proto3,oneof"`
+}
+
+type Command_ApproveNode struct {
+	ApproveNode *ApproveNode `protobuf:"bytes,61,opt,name=approve_node,json=approveNode,proto3,oneof"`
+}
+
+type Command_AnnounceNode struct {
+	AnnounceNode *AnnounceNode `protobuf:"bytes,62,opt,name=announce_node,json=announceNode,proto3,oneof"`
+}
+
+type Command_RemoveNode struct {
+	RemoveNode *RemoveNode `protobuf:"bytes,63,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
+type Command_RaiseFeature struct {
+	RaiseFeature *RaiseFeature `protobuf:"bytes,64,opt,name=raise_feature,json=raiseFeature,proto3,oneof"`
+}
+
+type Command_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,65,opt,name=checkpoint,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -517,6 +609,18 @@ func (*Command_ScheduleDeletion) isCommand_Op() {}
 func (*Command_CancelDeletion) isCommand_Op() {}
 
 func (*Command_SetVersionState) isCommand_Op() {}
+
+func (*Command_PutNode) isCommand_Op() {}
+
+func (*Command_ApproveNode) isCommand_Op() {}
+
+func (*Command_AnnounceNode) isCommand_Op() {}
+
+func (*Command_RemoveNode) isCommand_Op() {}
+
+func (*Command_RaiseFeature) isCommand_Op() {}
+
+func (*Command_Checkpoint) isCommand_Op() {}
 
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
@@ -616,6 +720,7 @@ type Found struct {
 	Policy        []byte                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                            // policy 1, its envelope
 	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`                        // the founder's, for the key that the bootstrap names
 	SigningKey    []byte                 `protobuf:"bytes,10,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // runtime signing key of generation 0, Ed25519
+	Founder       *Node                  `protobuf:"bytes,20,opt,name=founder,proto3" json:"founder,omitempty"`                         // what its evidence proved, and where it is reached
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -716,6 +821,13 @@ func (x *Found) GetEvidence() *Evidence {
 func (x *Found) GetSigningKey() []byte {
 	if x != nil {
 		return x.SigningKey
+	}
+	return nil
+}
+
+func (x *Found) GetFounder() *Node {
+	if x != nil {
+		return x.Founder
 	}
 	return nil
 }
@@ -1070,6 +1182,7 @@ type PutGeneration struct {
 	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"`                       // that links it to the generation before
 	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // its runtime signing key, Ed25519
 	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`                             // an operator's or the owner's envelope; empty: the policy's interval has passed
+	Holders       [][]byte               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`                         // ids of the voters that have it durably
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1128,6 +1241,13 @@ func (x *PutGeneration) GetSigningKey() []byte {
 func (x *PutGeneration) GetOrder() []byte {
 	if x != nil {
 		return x.Order
+	}
+	return nil
+}
+
+func (x *PutGeneration) GetHolders() [][]byte {
+	if x != nil {
+		return x.Holders
 	}
 	return nil
 }
@@ -1721,9 +1841,11 @@ func (x *SetCondition) GetOrder() []byte {
 	return nil
 }
 
-// Tick moves domain time on.
+// Tick moves domain time on: from three voters on to the median of what their
+// clocks read, below to the command's time.
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Readings      []*Reading             `protobuf:"bytes,1,rep,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1758,6 +1880,449 @@ func (*Tick) Descriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
+func (x *Tick) GetReadings() []*Reading {
+	if x != nil {
+		return x.Readings
+	}
+	return nil
+}
+
+// Reading is what a voter's clock read, in answer to a nonce.
+type Reading struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"` // ns since 1970
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reading) Reset() {
+	*x = Reading{}
+	mi := &file_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reading) ProtoMessage() {}
+
+func (x *Reading) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reading.ProtoReflect.Descriptor instead.
+func (*Reading) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Reading) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Reading) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+// PutNode is a node that wants to join, as the member saw it that it came to.
+type PutNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"` // that member
+	Node          *Node                  `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	PolicySerial  uint64                 `protobuf:"varint,3,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that its evidence was judged under
+	Approval      []byte                 `protobuf:"bytes,4,opt,name=approval,proto3" json:"approval,omitempty"`                              // an operator's envelope; empty: none
+	Replaces      []byte                 `protobuf:"bytes,5,opt,name=replaces,proto3" json:"replaces,omitempty"`                              // the node that goes for it; empty: none
+	Proven        bool                   `protobuf:"varint,6,opt,name=proven,proto3" json:"proven,omitempty"`                                 // it showed that it holds that one's key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutNode) Reset() {
+	*x = PutNode{}
+	mi := &file_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutNode) ProtoMessage() {}
+
+func (x *PutNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
+func (*PutNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PutNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *PutNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *PutNode) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
+func (x *PutNode) GetApproval() []byte {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *PutNode) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *PutNode) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+// ApproveNode admits a node that waits.
+type ApproveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Approval      []byte                 `protobuf:"bytes,3,opt,name=approval,proto3" json:"approval,omitempty"` // an operator's envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveNode) Reset() {
+	*x = ApproveNode{}
+	mi := &file_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveNode) ProtoMessage() {}
+
+func (x *ApproveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveNode.ProtoReflect.Descriptor instead.
+func (*ApproveNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ApproveNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *ApproveNode) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *ApproveNode) GetApproval() []byte {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+// AnnounceNode is what a member says of itself.
+type AnnounceNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`                                          // that member
+	Node          *Node                  `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                                      // without claims: those on record stay
+	PolicySerial  uint64                 `protobuf:"varint,3,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that its claims were judged under
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceNode) Reset() {
+	*x = AnnounceNode{}
+	mi := &file_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceNode) ProtoMessage() {}
+
+func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceNode.ProtoReflect.Descriptor instead.
+func (*AnnounceNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AnnounceNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *AnnounceNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AnnounceNode) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
+// RemoveNode ends a node's part in the domain for good.
+type RemoveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Reason        uint32                 `protobuf:"varint,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"` // an operator's or the owner's envelope, where that is the reason
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNode) Reset() {
+	*x = RemoveNode{}
+	mi := &file_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNode) ProtoMessage() {}
+
+func (x *RemoveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
+func (*RemoveNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RemoveNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *RemoveNode) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RemoveNode) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
+func (x *RemoveNode) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// RaiseFeature raises the domain's feature level.
+type RaiseFeature struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Level         uint32                 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFeature) Reset() {
+	*x = RaiseFeature{}
+	mi := &file_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFeature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFeature) ProtoMessage() {}
+
+func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFeature.ProtoReflect.Descriptor instead.
+func (*RaiseFeature) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RaiseFeature) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *RaiseFeature) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// Checkpoint is the digest of the state after an entry: who has another one
+// stops.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Checkpoint) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // PutEphemeral publishes the checksum of an epoch's secret: the first one for an
 // epoch is the one. The secret is in no entry.
 type PutEphemeral struct {
@@ -1770,7 +2335,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +2347,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +2360,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -1822,7 +2387,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2399,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2412,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -1876,7 +2441,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2453,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2466,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -1938,7 +2503,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2515,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2528,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -2006,7 +2571,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2583,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2596,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutAlias) GetName() string {
@@ -2065,7 +2630,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2642,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2655,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -2120,7 +2685,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2697,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2710,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -2188,7 +2753,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2765,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2778,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -2247,7 +2812,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2824,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2837,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -2300,7 +2865,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2877,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2890,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -2359,7 +2924,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2936,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2949,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -2409,7 +2974,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2986,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2999,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -2449,7 +3014,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +3026,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +3039,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -2508,7 +3073,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +3085,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +3098,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *App) GetId() []byte {
@@ -2567,7 +3132,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +3144,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +3157,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Credential) GetId() []byte {
@@ -2683,7 +3248,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +3260,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +3273,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Key) GetId() []byte {
@@ -2840,7 +3405,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3417,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3430,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Tag) GetName() string {
@@ -2895,7 +3460,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3472,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3485,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -2973,7 +3538,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3550,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3563,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -3054,7 +3619,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3631,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3644,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -3092,6 +3657,217 @@ func (x *SpentOrder) GetNonce() []byte {
 func (x *SpentOrder) GetExpires() int64 {
 	if x != nil {
 		return x.Expires
+	}
+	return 0
+}
+
+// Node is a node of the domain, or one that waits to be.
+type Node struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Boot        []byte                 `protobuf:"bytes,2,opt,name=boot,proto3" json:"boot,omitempty"`                // this start's HPKE public key
+	Socket      string                 `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`            // where other nodes reach it
+	Api         string                 `protobuf:"bytes,4,opt,name=api,proto3" json:"api,omitempty"`                  // where clients do
+	Name        string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`                // for people
+	Claims      []byte                 `protobuf:"bytes,6,opt,name=claims,proto3" json:"claims,omitempty"`            // that its evidence proved: JSON
+	Feature     uint32                 `protobuf:"varint,7,opt,name=feature,proto3" json:"feature,omitempty"`         // the newest feature level that it knows
+	Generations uint32                 `protobuf:"varint,8,opt,name=generations,proto3" json:"generations,omitempty"` // it has every generation in use below this one
+	// The state's own; nobody sets them in a command.
+	Wanted        uint32 `protobuf:"varint,9,opt,name=wanted,proto3" json:"wanted,omitempty"`     // its role
+	Joined        int64  `protobuf:"varint,10,opt,name=joined,proto3" json:"joined,omitempty"`    // when it was first seen
+	Proved        int64  `protobuf:"varint,11,opt,name=proved,proto3" json:"proved,omitempty"`    // when its claims were put on record
+	Replaces      []byte `protobuf:"bytes,12,opt,name=replaces,proto3" json:"replaces,omitempty"` // the node that goes for it; empty: none
+	Proven        bool   `protobuf:"varint,13,opt,name=proven,proto3" json:"proven,omitempty"`    // it showed that it holds that one's key
+	Revision      uint64 `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Node) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Node) GetBoot() []byte {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
+func (x *Node) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *Node) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *Node) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Node) GetClaims() []byte {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Node) GetFeature() uint32 {
+	if x != nil {
+		return x.Feature
+	}
+	return 0
+}
+
+func (x *Node) GetGenerations() uint32 {
+	if x != nil {
+		return x.Generations
+	}
+	return 0
+}
+
+func (x *Node) GetWanted() uint32 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
+func (x *Node) GetJoined() int64 {
+	if x != nil {
+		return x.Joined
+	}
+	return 0
+}
+
+func (x *Node) GetProved() int64 {
+	if x != nil {
+		return x.Proved
+	}
+	return 0
+}
+
+func (x *Node) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *Node) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+func (x *Node) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RemovedNode is one that never comes back.
+type RemovedNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovedNode) Reset() {
+	*x = RemovedNode{}
+	mi := &file_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovedNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovedNode) ProtoMessage() {}
+
+func (x *RemovedNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
+func (*RemovedNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RemovedNode) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RemovedNode) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
+func (x *RemovedNode) GetTime() int64 {
+	if x != nil {
+		return x.Time
 	}
 	return 0
 }
@@ -3114,6 +3890,8 @@ type Record struct {
 	//	*Record_Ephemeral
 	//	*Record_SpentOrder
 	//	*Record_Alias
+	//	*Record_Node
+	//	*Record_RemovedNode
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3121,7 +3899,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3911,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3924,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -3273,6 +4051,24 @@ func (x *Record) GetAlias() *Alias {
 	return nil
 }
 
+func (x *Record) GetNode() *Node {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Node); ok {
+			return x.Node
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetRemovedNode() *RemovedNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_RemovedNode); ok {
+			return x.RemovedNode
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -3329,6 +4125,14 @@ type Record_Alias struct {
 	Alias *Alias `protobuf:"bytes,30,opt,name=alias,proto3,oneof"` // after the key that it names
 }
 
+type Record_Node struct {
+	Node *Node `protobuf:"bytes,50,opt,name=node,proto3,oneof"`
+}
+
+type Record_RemovedNode struct {
+	RemovedNode *RemovedNode `protobuf:"bytes,51,opt,name=removed_node,json=removedNode,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -3355,6 +4159,10 @@ func (*Record_SpentOrder) isRecord_Kind() {}
 
 func (*Record_Alias) isRecord_Kind() {}
 
+func (*Record_Node) isRecord_Kind() {}
+
+func (*Record_RemovedNode) isRecord_Kind() {}
+
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -3369,7 +4177,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +4189,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +4202,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -3457,13 +4265,17 @@ type Header struct {
 	EpochLength   int64                  `protobuf:"varint,27,opt,name=epoch_length,json=epochLength,proto3" json:"epoch_length,omitempty"` // ns; 0: epochs were not counted yet
 	Generations   []*Generation          `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"`                     // in order of their numbers
 	Authority     *Authority             `protobuf:"bytes,21,opt,name=authority,proto3" json:"authority,omitempty"`                         // as it is wrapped now
+	Voters        [][]byte               `protobuf:"bytes,30,rep,name=voters,proto3" json:"voters,omitempty"`                               // raft's, in order of their ids
+	Learners      [][]byte               `protobuf:"bytes,31,rep,name=learners,proto3" json:"learners,omitempty"`                           // so
+	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                             // digest over the results of all commands
+	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                     // the last ones, oldest first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +4287,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +4300,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -3603,6 +4415,34 @@ func (x *Header) GetAuthority() *Authority {
 	return nil
 }
 
+func (x *Header) GetVoters() [][]byte {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Header) GetLearners() [][]byte {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *Header) GetResults() []byte {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *Header) GetCheckpoints() []*Checkpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 // Ephemeral is what is published of an epoch's secret.
 type Ephemeral struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3615,7 +4455,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +4467,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +4480,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -3675,7 +4515,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +4527,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +4540,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -3728,7 +4568,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +4580,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +4593,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -3783,7 +4623,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +4635,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +4648,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Done) GetId() []byte {
@@ -3848,7 +4688,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +4700,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +4713,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -3887,11 +4727,12 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xba\x0e\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xd3\x11\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
-	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12.\n" +
+	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12\x12\n" +
+	"\x04base\x18\x04 \x01(\x04R\x04base\x12.\n" +
 	"\x05found\x18\n" +
 	" \x01(\v2\x16.holdfast.log.v1.FoundH\x00R\x05found\x122\n" +
 	"\aput_app\x18\v \x01(\v2\x17.holdfast.log.v1.PutAppH\x00R\x06putApp\x122\n" +
@@ -3922,7 +4763,16 @@ const file_command_proto_rawDesc = "" +
 	"set_labels\x18+ \x01(\v2\x1a.holdfast.log.v1.SetLabelsH\x00R\tsetLabels\x12P\n" +
 	"\x11schedule_deletion\x18, \x01(\v2!.holdfast.log.v1.ScheduleDeletionH\x00R\x10scheduleDeletion\x12J\n" +
 	"\x0fcancel_deletion\x18- \x01(\v2\x1f.holdfast.log.v1.CancelDeletionH\x00R\x0ecancelDeletion\x12N\n" +
-	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionStateB\x04\n" +
+	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionState\x125\n" +
+	"\bput_node\x18< \x01(\v2\x18.holdfast.log.v1.PutNodeH\x00R\aputNode\x12A\n" +
+	"\fapprove_node\x18= \x01(\v2\x1c.holdfast.log.v1.ApproveNodeH\x00R\vapproveNode\x12D\n" +
+	"\rannounce_node\x18> \x01(\v2\x1d.holdfast.log.v1.AnnounceNodeH\x00R\fannounceNode\x12>\n" +
+	"\vremove_node\x18? \x01(\v2\x1b.holdfast.log.v1.RemoveNodeH\x00R\n" +
+	"removeNode\x12D\n" +
+	"\rraise_feature\x18@ \x01(\v2\x1d.holdfast.log.v1.RaiseFeatureH\x00R\fraiseFeature\x12=\n" +
+	"\n" +
+	"checkpoint\x18A \x01(\v2\x1b.holdfast.log.v1.CheckpointH\x00R\n" +
+	"checkpointB\x04\n" +
 	"\x02op\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
@@ -3933,7 +4783,7 @@ const file_command_proto_rawDesc = "" +
 	"\vrequest_mac\x18\x04 \x01(\fR\n" +
 	"requestMac\x12!\n" +
 	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\x12#\n" +
-	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xe0\x02\n" +
+	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\x91\x03\n" +
 	"\x05Found\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\fR\x06domain\x12\x18\n" +
 	"\acharter\x18\x02 \x01(\fR\acharter\x12\x1c\n" +
@@ -3946,7 +4796,8 @@ const file_command_proto_rawDesc = "" +
 	"\bevidence\x18\t \x01(\v2\x19.holdfast.log.v1.EvidenceR\bevidence\x12\x1f\n" +
 	"\vsigning_key\x18\n" +
 	" \x01(\fR\n" +
-	"signingKey\"R\n" +
+	"signingKey\x12/\n" +
+	"\afounder\x18\x14 \x01(\v2\x15.holdfast.log.v1.NodeR\afounder\"R\n" +
 	"\bEvidence\x12\x10\n" +
 	"\x03tee\x18\x01 \x01(\tR\x03tee\x12\x14\n" +
 	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
@@ -3974,7 +4825,7 @@ const file_command_proto_rawDesc = "" +
 	"\tSetPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
 	"\fSetAmendment\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x82\x01\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x9c\x01\n" +
 	"\rPutGeneration\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -3982,7 +4833,8 @@ const file_command_proto_rawDesc = "" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x1f\n" +
 	"\vsigning_key\x18\x03 \x01(\fR\n" +
 	"signingKey\x12\x14\n" +
-	"\x05order\x18\x04 \x01(\fR\x05order\"\xd0\x01\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\x12\x18\n" +
+	"\aholders\x18\x05 \x03(\fR\aholders\"\xd0\x01\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -4032,8 +4884,40 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1c\n" +
 	"\tcondition\x18\x03 \x01(\fR\tcondition\x12\x14\n" +
-	"\x05order\x18\x04 \x01(\fR\x05order\"\x06\n" +
-	"\x04Tick\"@\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"<\n" +
+	"\x04Tick\x124\n" +
+	"\breadings\x18\x01 \x03(\v2\x18.holdfast.log.v1.ReadingR\breadings\"1\n" +
+	"\aReading\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\"\xb9\x01\n" +
+	"\aPutNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12)\n" +
+	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\x12#\n" +
+	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\x12\x1a\n" +
+	"\bapproval\x18\x04 \x01(\fR\bapproval\x12\x1a\n" +
+	"\breplaces\x18\x05 \x01(\fR\breplaces\x12\x16\n" +
+	"\x06proven\x18\x06 \x01(\bR\x06proven\"M\n" +
+	"\vApproveNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x1a\n" +
+	"\bapproval\x18\x03 \x01(\fR\bapproval\"n\n" +
+	"\fAnnounceNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12)\n" +
+	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\x12#\n" +
+	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\"^\n" +
+	"\n" +
+	"RemoveNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\rR\x06reason\x12\x14\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"4\n" +
+	"\fRaiseFeature\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\rR\x05level\":\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"@\n" +
 	"\fPutEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\"F\n" +
@@ -4141,7 +5025,27 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"SpentOrder\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xc5\x05\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xd4\x02\n" +
+	"\x04Node\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04boot\x18\x02 \x01(\fR\x04boot\x12\x16\n" +
+	"\x06socket\x18\x03 \x01(\tR\x06socket\x12\x10\n" +
+	"\x03api\x18\x04 \x01(\tR\x03api\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
+	"\x06claims\x18\x06 \x01(\fR\x06claims\x12\x18\n" +
+	"\afeature\x18\a \x01(\rR\afeature\x12 \n" +
+	"\vgenerations\x18\b \x01(\rR\vgenerations\x12\x16\n" +
+	"\x06wanted\x18\t \x01(\rR\x06wanted\x12\x16\n" +
+	"\x06joined\x18\n" +
+	" \x01(\x03R\x06joined\x12\x16\n" +
+	"\x06proved\x18\v \x01(\x03R\x06proved\x12\x1a\n" +
+	"\breplaces\x18\f \x01(\fR\breplaces\x12\x16\n" +
+	"\x06proven\x18\r \x01(\bR\x06proven\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\x04R\brevision\"I\n" +
+	"\vRemovedNode\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"\xb5\x06\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -4160,7 +5064,9 @@ const file_command_proto_rawDesc = "" +
 	"\tephemeral\x18\x16 \x01(\v2\x1a.holdfast.log.v1.EphemeralH\x00R\tephemeral\x12>\n" +
 	"\vspent_order\x18\x14 \x01(\v2\x1b.holdfast.log.v1.SpentOrderH\x00R\n" +
 	"spentOrder\x12.\n" +
-	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05aliasB\x06\n" +
+	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05alias\x12+\n" +
+	"\x04node\x182 \x01(\v2\x15.holdfast.log.v1.NodeH\x00R\x04node\x12A\n" +
+	"\fremoved_node\x183 \x01(\v2\x1c.holdfast.log.v1.RemovedNodeH\x00R\vremovedNodeB\x06\n" +
 	"\x04kind\"\x8f\x01\n" +
 	"\x05Alias\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
@@ -4168,7 +5074,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\xa2\x04\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xaf\x05\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -4190,7 +5096,11 @@ const file_command_proto_rawDesc = "" +
 	"epoch_from\x18\x1a \x01(\x03R\tepochFrom\x12!\n" +
 	"\fepoch_length\x18\x1b \x01(\x03R\vepochLength\x12=\n" +
 	"\vgenerations\x18\x14 \x03(\v2\x1b.holdfast.log.v1.GenerationR\vgenerations\x128\n" +
-	"\tauthority\x18\x15 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\"Q\n" +
+	"\tauthority\x18\x15 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\x12\x16\n" +
+	"\x06voters\x18\x1e \x03(\fR\x06voters\x12\x1a\n" +
+	"\blearners\x18\x1f \x03(\fR\blearners\x12\x18\n" +
+	"\aresults\x18  \x01(\fR\aresults\x12=\n" +
+	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x12\n" +
@@ -4222,7 +5132,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),          // 0: holdfast.log.v1.Command
 	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
@@ -4244,44 +5154,53 @@ var file_command_proto_goTypes = []any{
 	(*QuotePolicy)(nil),      // 17: holdfast.log.v1.QuotePolicy
 	(*SetCondition)(nil),     // 18: holdfast.log.v1.SetCondition
 	(*Tick)(nil),             // 19: holdfast.log.v1.Tick
-	(*PutEphemeral)(nil),     // 20: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),           // 21: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),    // 22: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),  // 23: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),         // 24: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),      // 25: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),        // 26: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil), // 27: holdfast.log.v1.ScheduleDeletion
-	(*CancelDeletion)(nil),   // 28: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),      // 29: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 30: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 31: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 32: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 33: holdfast.log.v1.App
-	(*Credential)(nil),       // 34: holdfast.log.v1.Credential
-	(*Key)(nil),              // 35: holdfast.log.v1.Key
-	(*Tag)(nil),              // 36: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),       // 37: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),       // 38: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),       // 39: holdfast.log.v1.SpentOrder
-	(*Record)(nil),           // 40: holdfast.log.v1.Record
-	(*Alias)(nil),            // 41: holdfast.log.v1.Alias
-	(*Header)(nil),           // 42: holdfast.log.v1.Header
-	(*Ephemeral)(nil),        // 43: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),       // 44: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),             // 45: holdfast.log.v1.Seen
-	(*Done)(nil),             // 46: holdfast.log.v1.Done
-	(*End)(nil),              // 47: holdfast.log.v1.End
+	(*Reading)(nil),          // 20: holdfast.log.v1.Reading
+	(*PutNode)(nil),          // 21: holdfast.log.v1.PutNode
+	(*ApproveNode)(nil),      // 22: holdfast.log.v1.ApproveNode
+	(*AnnounceNode)(nil),     // 23: holdfast.log.v1.AnnounceNode
+	(*RemoveNode)(nil),       // 24: holdfast.log.v1.RemoveNode
+	(*RaiseFeature)(nil),     // 25: holdfast.log.v1.RaiseFeature
+	(*Checkpoint)(nil),       // 26: holdfast.log.v1.Checkpoint
+	(*PutEphemeral)(nil),     // 27: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),           // 28: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),    // 29: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),  // 30: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),         // 31: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),      // 32: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),        // 33: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil), // 34: holdfast.log.v1.ScheduleDeletion
+	(*CancelDeletion)(nil),   // 35: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),      // 36: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),        // 37: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),    // 38: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),        // 39: holdfast.log.v1.ImportKey
+	(*App)(nil),              // 40: holdfast.log.v1.App
+	(*Credential)(nil),       // 41: holdfast.log.v1.Credential
+	(*Key)(nil),              // 42: holdfast.log.v1.Key
+	(*Tag)(nil),              // 43: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),       // 44: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),       // 45: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),       // 46: holdfast.log.v1.SpentOrder
+	(*Node)(nil),             // 47: holdfast.log.v1.Node
+	(*RemovedNode)(nil),      // 48: holdfast.log.v1.RemovedNode
+	(*Record)(nil),           // 49: holdfast.log.v1.Record
+	(*Alias)(nil),            // 50: holdfast.log.v1.Alias
+	(*Header)(nil),           // 51: holdfast.log.v1.Header
+	(*Ephemeral)(nil),        // 52: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),       // 53: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),             // 54: holdfast.log.v1.Seen
+	(*Done)(nil),             // 55: holdfast.log.v1.Done
+	(*End)(nil),              // 56: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	21, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	29, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	30, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	31, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	32, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	28, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	36, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	37, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	38, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	39, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
 	13, // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
 	14, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
@@ -4290,55 +5209,68 @@ var file_command_proto_depIdxs = []int32{
 	18, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
 	19, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
 	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	20, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	27, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
 	9,  // 17: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
 	10, // 18: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
 	12, // 19: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	22, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	24, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	25, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	26, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	27, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	28, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	23, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	4,  // 27: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 28: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	33, // 29: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	34, // 30: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 31: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	11, // 32: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	11, // 33: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	11, // 34: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	34, // 35: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	14, // 36: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	17, // 37: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	35, // 38: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	37, // 39: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	36, // 40: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	37, // 41: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	37, // 42: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	36, // 43: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	42, // 44: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	33, // 45: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	34, // 46: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	35, // 47: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	45, // 48: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	46, // 49: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	47, // 50: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	17, // 51: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 52: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	44, // 53: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	43, // 54: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	39, // 55: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	41, // 56: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	2,  // 57: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	38, // 58: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	4,  // 59: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	29, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	31, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	32, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	33, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	34, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	35, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	30, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	21, // 27: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
+	22, // 28: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
+	23, // 29: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
+	24, // 30: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
+	25, // 31: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
+	26, // 32: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
+	4,  // 33: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	3,  // 34: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	47, // 35: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	40, // 36: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	41, // 37: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	6,  // 38: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	11, // 39: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	11, // 40: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	11, // 41: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	41, // 42: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	14, // 43: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	17, // 44: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	20, // 45: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	47, // 46: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	47, // 47: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	42, // 48: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	44, // 49: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	43, // 50: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	44, // 51: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	44, // 52: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	43, // 53: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	51, // 54: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	40, // 55: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	41, // 56: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	42, // 57: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	54, // 58: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	55, // 59: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	56, // 60: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	17, // 61: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 62: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	53, // 63: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	52, // 64: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	46, // 65: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	50, // 66: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	47, // 67: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	48, // 68: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	2,  // 69: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	45, // 70: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	4,  // 71: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	26, // 72: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -4373,8 +5305,14 @@ func file_command_proto_init() {
 		(*Command_ScheduleDeletion)(nil),
 		(*Command_CancelDeletion)(nil),
 		(*Command_SetVersionState)(nil),
+		(*Command_PutNode)(nil),
+		(*Command_ApproveNode)(nil),
+		(*Command_AnnounceNode)(nil),
+		(*Command_RemoveNode)(nil),
+		(*Command_RaiseFeature)(nil),
+		(*Command_Checkpoint)(nil),
 	}
-	file_command_proto_msgTypes[40].OneofWrappers = []any{
+	file_command_proto_msgTypes[49].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -4388,6 +5326,8 @@ func file_command_proto_init() {
 		(*Record_Ephemeral)(nil),
 		(*Record_SpentOrder)(nil),
 		(*Record_Alias)(nil),
+		(*Record_Node)(nil),
+		(*Record_RemovedNode)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4395,7 +5335,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

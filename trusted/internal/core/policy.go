@@ -66,24 +66,47 @@ func (c *Core) Amend(ctx context.Context, envelope []byte) (a kms.Amended, err e
 // rule proposes what changes the rules, again where the state moved meanwhile
 // and the document still holds on the newest.
 func (c *Core) rule(ctx context.Context, build func(*state.View, time.Time) (*command.Command, error)) error {
+	_, err := c.order(ctx, build)
+	return err
+}
+
+func (c *Core) order(ctx context.Context, build func(*state.View, time.Time) (*command.Command, error)) (state.Result, error) {
 	for try := 1; ; try++ {
 		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
-			return err
+			return state.Result{}, err
 		}
 		now := c.now(view)
 		cmd, err := build(view, now) // what it refuses stays refused
 		if err != nil {
-			return err
+			return state.Result{}, err
 		}
 		whole := c.command(now.UnixNano())
 		whole.Op = cmd.Op
-		_, err = c.cfg.Replica.Propose(ctx, whole)
+		res, err := c.cfg.Replica.Propose(ctx, whole)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
-			return err
+			return res, err
 		}
 	}
 }
+
+// Order proposes what the node itself wants of the domain, again where the state
+// moved meanwhile. The errors are those of build, and of the state's rules.
+func (c *Core) Order(ctx context.Context, build func(*state.View) (*command.Command, error)) (state.Result, error) {
+	return c.order(ctx, func(view *state.View, _ time.Time) (*command.Command, error) { return build(view) })
+}
+
+// Announce puts on record what a node says of itself.
+func (c *Core) Announce(ctx context.Context, a *command.AnnounceNode) error {
+	_, err := c.Order(ctx, func(view *state.View) (*command.Command, error) {
+		a.PolicySerial = view.Policy().Serial
+		return &command.Command{Op: &command.Command_AnnounceNode{AnnounceNode: a}}, nil
+	})
+	return err
+}
+
+// MayServe is nil while the policy in force lets this node serve.
+func (c *Core) MayServe(view *state.View) error { return c.cfg.Serving(view, c.now(view)) }
 
 // successor is the policy that would follow the one in force.
 func successor(view *state.View, envelope []byte, now time.Time) (*govern.Policy, error) {
@@ -240,15 +263,15 @@ func timeOf(ns int64) time.Time {
 }
 
 // Tick puts domain time on record: so that a host which sets its clock back and
-// restarts the node gains little, and what is scheduled comes into force. It
-// does nothing where the record is fresh.
-func (c *Core) Tick(ctx context.Context) error {
+// restarts the node gains little, and what is scheduled comes into force. From
+// three voters on it is what their clocks read.
+func (c *Core) Tick(ctx context.Context, readings []*command.Reading) error {
 	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return err
 	}
 	cmd := c.command(c.now(view).UnixNano())
-	cmd.Op = &command.Command_Tick{Tick: &command.Tick{}}
+	cmd.Op = &command.Command_Tick{Tick: &command.Tick{Readings: readings}}
 	_, err = c.cfg.Replica.Propose(ctx, cmd)
 	return err
 }

@@ -31,11 +31,14 @@ type Machine struct {
 	events *Events
 	made   []kms.Event // by the command that is being applied
 	fatal  atomic.Pointer[error]
+	known  uint32 // the newest feature level that this program knows
+
+	scratch []byte // what is hashed
 }
 
 // New makes a Machine before its first command.
 func New() *Machine {
-	m := &Machine{events: newEvents()}
+	m := &Machine{events: newEvents(), known: FeatureLevel}
 	m.reset()
 	m.Publish()
 	return m
@@ -90,18 +93,26 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	if !fill(id[:], c.GetId()) {
 		return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log has no command id", index))
 	}
-	m.next.index = index
-	m.next.time = max(m.next.time, c.GetTime())
+	m.enter(index)
+	if !m.next.QuorumTime() { // a command that comes again tells the time too
+		m.next.time = max(m.next.time, c.GetTime())
+	}
 	if r, again := m.done.get(id); again {
 		return m.repeat(r)
 	}
 	was := m.begin()
+	late := m.advance(&c)
 	m.activate()
 	m.destroyDue()
+	m.forgetWaiting()
 	r := m.apply(&c)
+	if r.Err == nil {
+		r.Err = late
+	}
 	m.reckon()
 	m.tell(was, &c, r)
 	r.Index = index
+	m.note(id, &r)
 	m.done.put(id, r)
 	return r
 }
@@ -130,6 +141,9 @@ func (m *Machine) apply(c *command.Command) Result {
 			return m.found(found.Found)
 		}
 		return refuse(kms.Conflict, "the domain is not founded yet")
+	}
+	if r, ok := m.recent(c); !ok {
+		return r
 	}
 	if r, ok := m.authorise(c.GetPrincipal()); !ok {
 		return r
@@ -196,6 +210,18 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.rewrap(c.GetPrincipal(), op.Rewrap)
 	case *command.Command_RetireGeneration:
 		return m.retireGeneration(c.GetPrincipal(), op.RetireGeneration)
+	case *command.Command_PutNode:
+		return m.putNode(c.GetPrincipal(), op.PutNode)
+	case *command.Command_ApproveNode:
+		return m.approveNode(c.GetPrincipal(), op.ApproveNode)
+	case *command.Command_AnnounceNode:
+		return m.announceNode(c.GetPrincipal(), op.AnnounceNode)
+	case *command.Command_RemoveNode:
+		return m.removeNode(c.GetPrincipal(), op.RemoveNode)
+	case *command.Command_RaiseFeature:
+		return m.raiseFeature(c.GetPrincipal(), op.RaiseFeature)
+	case *command.Command_Checkpoint:
+		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:
@@ -246,17 +272,22 @@ func (m *Machine) found(p *command.Found) Result {
 	if err != nil {
 		return refuse(kms.Invalid, "founding record is malformed")
 	}
-	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > FeatureLevel {
+	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > m.known {
 		return refuse(kms.Invalid, "feature level is unknown")
 	}
 	rule, err := f.rule(f.Policy)
 	if err != nil {
 		return refuseAs(err)
 	}
+	founder, err := founderFrom(f.founder, p)
+	if err != nil {
+		return refuse(kms.Invalid, "founder's record is malformed")
+	}
 	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	m.foundGenerations(f)
+	m.setFounder(founder)
 	return Result{}
 }
 
@@ -371,16 +402,18 @@ func (m *Machine) ownKey(by *command.Principal, rawID []byte, revision uint64) (
 }
 
 func (m *Machine) setKey(k *Key) {
-	m.tellKey(k)
-	m.next.keys.Set(k)
+	old, _ := m.next.keys.Set(k)
 	m.next.byApp.Set(k)
+	m.tellKey(old, k)
+	count(m, old, k)
 }
 
 func (m *Machine) dropKey(k *Key) {
 	m.tellKeyGone(k)
 	m.forgetKey(k)
-	m.next.keys.Delete(k)
+	old, _ := m.next.keys.Delete(k)
 	m.next.byApp.Delete(k)
+	count(m, old, nil)
 }
 
 // revise gives out the next revision. Revisions are unique in the domain.

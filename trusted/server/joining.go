@@ -1,0 +1,282 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/member"
+	"github.com/holdfast-kms/holdfast/trusted/internal/member/wire"
+	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// joiningFile keeps the identity of a node that joins, until it holds the
+// domain's master secrets: then it is the file "identity".
+const joiningFile = "joining"
+
+const (
+	// askAgain is how often a node that waits for an operator, or for a domain that
+	// does not answer, asks again.
+	askAgain = 2 * time.Second
+	// sponsorTime bounds one attempt to be taken in.
+	sponsorTime = 30 * time.Second
+)
+
+// A Joining says how a node joins a domain.
+type Joining struct {
+	Sponsors []string // HOST:PORT at which members listen for nodes; the first that answers is asked
+	Approval []byte   // an operator's envelope, where the policy wants one; it may be given later
+	// Progress, where given, is told in a few words how far it has come.
+	Progress func(what string)
+}
+
+// Join has this node taken into the domain that the charter is of, and starts it:
+// it shows evidence to a member, is recorded through the log, takes over state
+// and master secrets, and serves. On a disk where that was begun it goes on, and
+// on one of a node that has joined it is Open. It returns when the node serves.
+//
+// The member is verified like the node itself: rules that lead from the charter
+// to its policy, and evidence that this policy admits. The errors are Denied
+// (with the reason, from either side), Invalid, Stale, Unavailable and Damaged.
+func Join(ctx context.Context, cfg Config, j Joining) (*Node, error) {
+	if cfg.Peers == nil || len(j.Sponsors) == 0 {
+		return nil, kms.Errorf(kms.Invalid, "joining takes a listener for other nodes, and a member to ask")
+	}
+	if _, err := cfg.Disk.ReadFile(stateDir, identityFile, 1); !errors.Is(err, fs.ErrNotExist) {
+		return Open(ctx, cfg)
+	}
+	n, s, err := prepareNode(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if j.Progress == nil {
+		j.Progress = func(string) {}
+	}
+	a := &applicant{node: n, sealer: s, Joining: j}
+	if err := a.join(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n.begin(ctx)
+}
+
+// An applicant is a node that joins.
+type applicant struct {
+	Joining
+	node   *Node
+	sealer *sealer
+	rules  *rules // that the sponsor showed
+}
+
+func (a *applicant) join(ctx context.Context) error {
+	if err := a.identify(); err != nil {
+		return err
+	}
+	if err := a.node.openMembers(a.sealer, nil); err != nil {
+		return err
+	}
+	if err := a.beTakenIn(ctx); err != nil {
+		return err
+	}
+	a.Progress("taken in; taking over the domain's state")
+	if err := a.follow(ctx); err != nil {
+		return err
+	}
+	a.Progress("taking over the master secrets")
+	return a.takeSecrets(ctx)
+}
+
+// identify takes up the key of an attempt that was begun, or makes one. It is kept
+// once the domain is known.
+func (a *applicant) identify() (err error) {
+	if _, err := a.node.cfg.Disk.ReadFile(stateDir, joiningFile, 1); !errors.Is(err, fs.ErrNotExist) {
+		a.node.who, err = a.sealer.readIdentityFrom(joiningFile)
+		return err
+	}
+	if err := storage.Vacant(a.node.cfg.Disk, stateDir); err != nil {
+		return err
+	}
+	a.node.who, err = newIdentity()
+	return err
+}
+
+// beTakenIn asks until a member has recorded this node. What is refused for good
+// is an error; who waits for an approval, and who finds nobody, asks again.
+func (a *applicant) beTakenIn(ctx context.Context) error {
+	for {
+		err := a.askAll(ctx)
+		if err == nil || !errors.Is(err, kms.Unavailable) && !errors.Is(err, errWaiting) {
+			return err
+		}
+		a.node.cfg.Logger.Info("not taken in yet", "cause", err)
+		a.Progress(err.Error())
+		if !pause(ctx, askAgain) {
+			return kms.Errorf(kms.Unavailable, "gave up joining: %w", errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// errWaiting says that the domain knows of this node, and an operator has to approve it.
+var errWaiting = errors.New("waiting for an operator's approval")
+
+func (a *applicant) askAll(ctx context.Context) (err error) {
+	for _, socket := range a.Sponsors {
+		attempt, cancel := context.WithTimeout(ctx, sponsorTime)
+		err = a.ask(attempt, socket)
+		cancel()
+		if !errors.Is(err, kms.Unavailable) {
+			return err
+		}
+	}
+	return err
+}
+
+// ask asks one member.
+func (a *applicant) ask(ctx context.Context, socket string) error {
+	n := a.node
+	client, sponsor, err := n.members.channels.JoinClient(ctx, socket)
+	if err != nil {
+		return err
+	}
+	defer sponsor.Close()
+	defer client.CloseIdleConnections()
+	url, nonce := "http://"+sponsor.Peer().String(), nonce()
+	var in wire.Introduction
+	if err := member.Post(ctx, client, url+member.MethodIntroduce, &wire.Introduce{Nonce: nonce}, &in); err != nil {
+		return err
+	}
+	if err := a.examine(socket, sponsor.Key(), &in, nonce); err != nil {
+		return err
+	}
+	ask, err := a.application(ctx, &in)
+	if err != nil {
+		return err
+	}
+	var out wire.Joined
+	if err := member.Post(ctx, client, url+member.MethodJoin, ask, &out); err != nil {
+		return err
+	}
+	if out.GetWaiting() {
+		return kms.Errorf(kms.Unavailable, "%w: for machine %s, program %s", errWaiting, out.GetMachine(), out.GetIdentity())
+	}
+	return nil
+}
+
+// examine verifies the member that would take this node in, and keeps the
+// rules that it shows. What it says may be old, never false: rules are signed.
+func (a *applicant) examine(socket string, key []byte, in *wire.Introduction, nonce []byte) error {
+	n := a.node
+	shown, err := verifyRules(n.charter, in.GetRules())
+	if err != nil {
+		return kms.Errorf(kms.KindOf(err), "the node at %s shows rules that are not of this charter's domain: %w", socket, err).
+			WithHint("ask a member of the domain that the charter is of")
+	}
+	if known := a.rules; known != nil && (shown.domain != known.domain || known.newer(shown)) {
+		return kms.Errorf(kms.Denied, "the node at %s is of another domain than the one asked before, or obeys an older policy", socket)
+	}
+	if id := n.who.domain; id != (kms.DomainID{}) && id != shown.domain {
+		return kms.Errorf(kms.Denied, "the node at %s is of another domain than this one began to join", socket)
+	}
+	now := n.cfg.Clock.Now()
+	want := member.ReportData(key, in.GetBoot(), shown.domain, nonce)
+	theirs, err := verifiers.Verify(evidenceOf(in.GetEvidence()), shown.policy.NodePolicy().BoundTo(want), now)
+	if err != nil {
+		return kms.Errorf(kms.Denied, "the node at %s: %w", socket, err).WithHint(attest.ReasonOf(err).Hint())
+	}
+	own, _, _ := n.standing.view()
+	if err := shown.policy.MayReplicate(theirs, own, now); err != nil {
+		return err
+	}
+	a.rules = shown
+	if n.who.domain == shown.domain {
+		return nil
+	}
+	n.who.domain = shown.domain
+	return a.sealer.writeIdentityTo(joiningFile, n.who)
+}
+
+func evidenceOf(e *wire.Evidence) attest.Evidence {
+	return attest.Evidence{TEE: attest.TEE(e.GetTee()), Quote: e.GetQuote(), Collateral: e.GetCollateral()}
+}
+
+// application is what this node says of itself.
+func (a *applicant) application(ctx context.Context, in *wire.Introduction) (*wire.Join, error) {
+	n := a.node
+	boot := n.members.boot.Public()
+	ev, err := n.evidenceFor(ctx, n.standing.strangers, member.ReportData(n.who.public, boot, n.who.domain, in.GetChallenge()))
+	if err != nil {
+		return nil, err
+	}
+	ask := &wire.Join{Challenge: in.GetChallenge(), Boot: boot, Socket: n.cfg.Peers.Socket, Api: n.cfg.Peers.API, Name: n.cfg.Peers.Name,
+		Feature: state.FeatureLevel, Approval: a.Approval,
+		Evidence: &wire.Evidence{Tee: string(ev.TEE), Quote: ev.Quote, Collateral: ev.Collateral}}
+	return ask, nil
+}
+
+// follow starts this node's copy of the log, and waits until it holds what the
+// domain had acknowledged.
+func (a *applicant) follow(ctx context.Context) error {
+	n := a.node
+	if err := a.sealer.writeRules(a.rules); err != nil {
+		return err
+	}
+	if err := n.openMembers(a.sealer, a.rules); err != nil { // of this domain
+		return err
+	}
+	if err := n.openReplica(ctx, a.sealer, true); err != nil {
+		return err
+	}
+	for {
+		if _, err := n.replica.View(ctx); err == nil {
+			return n.checkFounding(n.machine.View().Founding())
+		} else if ctx.Err() != nil || n.replica.Failure() != nil {
+			return err
+		}
+		if !pause(ctx, askAgain/4) {
+			return kms.Errorf(kms.Unavailable, "gave up joining: %w", ctx.Err())
+		}
+	}
+}
+
+// takeSecrets has the master secrets handed over, proves each against the chain
+// that the state has, and keeps them. Only then is this a node of the domain.
+func (a *applicant) takeSecrets(ctx context.Context) error {
+	n := a.node
+	n.adoptRoot(a.sealer, nil)
+	if err := n.generations.fetch(ctx); err != nil {
+		return err
+	}
+	if err := a.sealer.writeIdentity(n.who); err != nil {
+		return err
+	}
+	return a.sealer.forget(joiningFile)
+}
+
+// signReplacement proves that this node is what it replaces.
+func signReplacement(old *identity, domain kms.DomainID, node kms.NodeID, challenge []byte) (proof []byte, err error) {
+	err = old.peer.Use(func(b []byte) error {
+		key, err := x509.ParsePKCS8PrivateKey(b)
+		if err != nil {
+			return err
+		}
+		digest := sha256.Sum256(member.ReplacementMessage(domain, node, challenge))
+		proof, err = ecdsa.SignASN1(rand.Reader, key.(*ecdsa.PrivateKey), digest[:])
+		return err
+	})
+	return proof, err
+}
+
+// pause waits, and reports false where ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	over, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-over.Done()
+	return ctx.Err() == nil
+}
