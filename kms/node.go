@@ -101,3 +101,9 @@ type DepartedNode struct {
 	Reason Departure `json:"reason"`
 	Time   time.Time `json:"time"`
 }
+
+// A NodeList is who has a part in the domain or waits for one, and who had.
+type NodeList struct {
+	Nodes    []NodeInfo     `json:"nodes"`              // by id
+	Departed []DepartedNode `json:"departed,omitempty"` // by id
+}

@@ -124,6 +124,15 @@ func (g *generations) settle(view *state.View) {
 	g.candidates = left
 }
 
+// takeUp begins to use a generation that the domain has come to use while a request
+// was on its way, if this node was handed it before. It reports whether it was.
+func (g *generations) takeUp(view *state.View) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settle(view)
+	return len(g.missing(view)) == 0 && g.use(view) == nil
+}
+
 // use puts what is held in use, once it is on the disk.
 func (g *generations) use(view *state.View) error {
 	if g.unwritten {

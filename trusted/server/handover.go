@@ -24,6 +24,7 @@ func (m *members) calls() http.Handler {
 	mux.Handle(member.MethodSecrets, member.Handler(m.giveSecrets))
 	mux.Handle(member.MethodEpochs, member.Handler(m.giveEpochs))
 	mux.Handle(member.MethodOffer, member.Handler(m.takeOffer))
+	mux.Handle(member.MethodRemove, member.Handler(m.takeRemoval))
 	return mux
 }
 

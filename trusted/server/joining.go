@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"net/http"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
@@ -147,20 +148,19 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 	}
 	defer sponsor.Close()
 	defer client.CloseIdleConnections()
-	url, nonce := "http://"+sponsor.Peer().String(), nonce()
-	var in wire.Introduction
-	if err := member.Post(ctx, client, url+member.MethodIntroduce, &wire.Introduce{Nonce: nonce}, &in); err != nil {
+	in, shown, err := n.meet(ctx, client, sponsor, socket)
+	if err != nil {
 		return err
 	}
-	if err := a.examine(socket, sponsor.Key(), &in, nonce); err != nil {
+	if err := a.settleOn(socket, shown); err != nil {
 		return err
 	}
-	ask, err := a.application(ctx, &in)
+	ask, err := a.application(ctx, in)
 	if err != nil {
 		return err
 	}
 	var out wire.Joined
-	if err := member.Post(ctx, client, url+member.MethodJoin, ask, &out); err != nil {
+	if err := member.Post(ctx, client, at(sponsor, member.MethodJoin), ask, &out); err != nil {
 		return err
 	}
 	if out.GetWaiting() {
@@ -169,30 +169,43 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 	return nil
 }
 
-// examine verifies the member that would take this node in, and keeps the
-// rules that it shows. What it says may be old, never false: rules are signed.
-func (a *applicant) examine(socket string, key []byte, in *wire.Introduction, nonce []byte) error {
-	n := a.node
+// at is the URL of a method of the node at the other end of a channel.
+func at(c *member.Conn, method string) string { return "http://" + c.Peer().String() + method }
+
+// meet has a node introduce itself, and verifies it: the rules that it shows lead
+// from this node's charter to its policy, and its evidence is for its key, this
+// start of it and our nonce, of a program that this policy admits. What it shows
+// may be old, never false: rules are signed. Whether it may replicate to this one
+// is for it to judge.
+func (n *Node) meet(ctx context.Context, client *http.Client, with *member.Conn, socket string) (*wire.Introduction, *rules, error) {
+	nonce := nonce()
+	var in wire.Introduction
+	if err := member.Post(ctx, client, at(with, member.MethodIntroduce), &wire.Introduce{Nonce: nonce}, &in); err != nil {
+		return nil, nil, err
+	}
 	shown, err := verifyRules(n.charter, in.GetRules())
 	if err != nil {
-		return kms.Errorf(kms.KindOf(err), "the node at %s shows rules that are not of this charter's domain: %w", socket, err).
+		return nil, nil, kms.Errorf(kms.KindOf(err), "the node at %s shows rules that are not of this charter's domain: %w", socket, err).
 			WithHint("ask a member of the domain that the charter is of")
 	}
-	if known := a.rules; known != nil && (shown.domain != known.domain || known.newer(shown)) {
-		return kms.Errorf(kms.Denied, "the node at %s is of another domain than the one asked before, or obeys an older policy", socket)
+	now := n.cfg.Clock.Now()
+	want := member.ReportData(with.Key(), in.GetBoot(), shown.domain, nonce)
+	if _, err := verifiers.Verify(evidenceOf(in.GetEvidence()), shown.policy.NodePolicy().BoundTo(want), now); err != nil {
+		return nil, nil, kms.Errorf(kms.Denied, "the node at %s: %w", socket, err).WithHint(attest.ReasonOf(err).Hint())
+	}
+	return &in, shown, nil
+}
+
+// settleOn keeps the rules that a sponsor showed, which are of the domain that
+// this node began to join, and not older than what another one showed.
+func (a *applicant) settleOn(socket string, shown *rules) error {
+	n := a.node
+	if known := a.rules; known != nil && known.domain == shown.domain && known.newer(shown) && known.policy.Serial != shown.policy.Serial {
+		return kms.Errorf(kms.Denied, "the node at %s obeys an older policy than one that was asked before", socket)
 	}
 	if id := n.who.domain; id != (kms.DomainID{}) && id != shown.domain {
-		return kms.Errorf(kms.Denied, "the node at %s is of another domain than this one began to join", socket)
-	}
-	now := n.cfg.Clock.Now()
-	want := member.ReportData(key, in.GetBoot(), shown.domain, nonce)
-	theirs, err := verifiers.Verify(evidenceOf(in.GetEvidence()), shown.policy.NodePolicy().BoundTo(want), now)
-	if err != nil {
-		return kms.Errorf(kms.Denied, "the node at %s: %w", socket, err).WithHint(attest.ReasonOf(err).Hint())
-	}
-	own, _, _ := n.standing.view()
-	if err := shown.policy.MayReplicate(theirs, own, now); err != nil {
-		return err
+		return kms.Errorf(kms.Denied, "the node at %s is of another domain than this one began to join", socket).
+			WithHint("ask a node of that domain, or begin in an empty folder")
 	}
 	a.rules = shown
 	if n.who.domain == shown.domain {

@@ -34,7 +34,8 @@ type members struct {
 	channels *member.Channels
 	kept     atomic.Pointer[rules] // from the disk or from others, before the log speaks
 	wake     chan struct{}
-	written  *rules // on the disk; run's alone
+	written  *rules     // on the disk; run's alone
+	busy     sync.Mutex // held by who changes the configuration
 }
 
 // openMembers readies the channels to other nodes. Where Config.Peers is nil it
@@ -132,6 +133,42 @@ func (m *members) learn(r *rules) {
 			return
 		}
 	}
+}
+
+// catchUp asks the other nodes by which rules they judge, and takes up newer ones.
+// A node that was away while the policy came to list a newer program refuses the
+// nodes that run it, and so would never hear why.
+func (m *members) catchUp(ctx context.Context) {
+	known := m.rules()
+	if known == nil {
+		return
+	}
+	for id, socket := range known.sockets {
+		if id == m.node.who.node || socket == "" {
+			continue
+		}
+		shown, err := m.visit(ctx, socket)
+		if err != nil || shown.domain != known.domain {
+			m.node.cfg.Logger.Debug("another node shows no rules", "node", id.String(), "cause", err)
+			continue
+		}
+		if shown.newer(known) {
+			m.learn(shown)
+		}
+	}
+}
+
+func (m *members) visit(ctx context.Context, socket string) (*rules, error) {
+	ctx, cancel := context.WithTimeout(ctx, offerTime)
+	defer cancel()
+	client, conn, err := m.channels.JoinClient(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer client.CloseIdleConnections()
+	_, shown, err := m.node.meet(ctx, client, conn, socket)
+	return shown, err
 }
 
 // prove has the platform sign for another node.

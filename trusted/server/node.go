@@ -240,6 +240,7 @@ func (n *Node) found(ctx context.Context) (*state.View, error) {
 			return view, err
 		}
 		n.cfg.Logger.Warn("waiting for the domain's other nodes", "cause", err)
+		n.members.catchUp(ctx)
 		if !pause(ctx, askAgain) {
 			return nil, kms.Errorf(kms.Unavailable, "gave up waiting for the domain's other nodes: %w", err)
 		}
@@ -288,7 +289,7 @@ func (n *Node) assemble(ctx context.Context) error {
 // what the domain uses. Its own evidence is judged by the later of domain time and
 // the host's clock, see members.now.
 func (n *Node) mayServe(view *state.View, now time.Time) error {
-	if n.root.Current() != view.Generation() {
+	if n.root.Current() != view.Generation() && !n.generations.takeUp(view) {
 		return kms.Errorf(kms.Unavailable, "this node takes over generation %d of the master secret", view.Generation())
 	}
 	if _, gone := view.Removed(n.who.node); gone {

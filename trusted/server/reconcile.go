@@ -55,6 +55,9 @@ func (m *members) look(ctx context.Context) {
 		return
 	}
 	m.followRules(ctx)
+	if _, known := m.node.replica.Leader(); !known {
+		m.catchUp(ctx)
+	}
 	for what, do := range map[string]func(context.Context) error{
 		"announcing this node":    m.announce,
 		"taking master secrets":   m.node.generations.follow,
@@ -153,6 +156,9 @@ func (m *members) reconcile(ctx context.Context) error {
 	if err := m.evict(ctx, view); err != nil {
 		return err
 	}
+	if err := m.succeed(ctx, view); err != nil {
+		return err
+	}
 	if err := m.configure(ctx, view); err != nil {
 		return err
 	}
@@ -187,9 +193,27 @@ func (m *members) order(ctx context.Context, cmd *command.Command) error {
 	return err
 }
 
+// succeed removes nodes that another one came for.
+func (m *members) succeed(ctx context.Context, view *state.View) (err error) {
+	view.Nodes(func(rec *state.Node) bool {
+		if _, there := view.Member(rec.Replaces); rec.Member() && there && rec.Replaces != m.node.who.node {
+			old := rec.Replaces
+			err = m.order(ctx, &command.Command{Op: &command.Command_RemoveNode{RemoveNode: &command.RemoveNode{
+				By: m.node.who.node[:], Node: old[:], Reason: uint32(kms.NodeReplaced)}}})
+		}
+		return err == nil
+	})
+	return err
+}
+
 // configure changes raft's configuration by one step where it is not what the
 // state wants.
 func (m *members) configure(ctx context.Context, view *state.View) (err error) {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	if view, err = m.node.replica.Local(); err != nil { // somebody may have held it for long
+		return err
+	}
 	r := m.node.replica
 	voters, learners := r.Configuration()
 	view.Nodes(func(rec *state.Node) bool {

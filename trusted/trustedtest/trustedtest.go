@@ -51,6 +51,8 @@ type Node struct {
 	Edit func(*server.Config)
 
 	Name string // for people
+	// TEE, where set before the node starts, is what its machine pretends.
+	TEE simtee.Config
 
 	domain   *Domain
 	socket   string // at which other nodes reach it
@@ -84,6 +86,27 @@ func NewDomain(t testing.TB, n int) *Domain {
 	}
 	d.AwaitVoters(n)
 	return d
+}
+
+// Machine makes another machine, which is not part of the domain yet.
+func (d *Domain) Machine() *Node { return d.newNode() }
+
+// Leader is the node that leads.
+func (d *Domain) Leader() *Node {
+	d.t.Helper()
+	for range 1000 {
+		for _, n := range d.Nodes {
+			if n.node == nil {
+				continue
+			}
+			if s := n.node.Status(); s.Leader == s.Node {
+				return n
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.t.Fatal("nobody leads after 20 s")
+	return nil
 }
 
 // Grow has another machine join the domain, and returns when it serves.
@@ -212,7 +235,7 @@ func (n *Node) TryFound() error {
 }
 
 func (n *Node) config(d server.Disk) (server.Config, error) {
-	platform, err := simtee.Open(n.fuses)
+	platform, err := n.TEE.Open(n.fuses)
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -240,13 +263,21 @@ func (n *Node) config(d server.Disk) (server.Config, error) {
 // Join has the node join the domain of the first node, and start, or says why not.
 func (n *Node) Join(approval []byte) error {
 	return n.start(disk.Create, func(cfg server.Config) (*server.Node, error) {
-		return server.Join(context.Background(), cfg, server.Joining{Sponsors: []string{n.domain.Nodes[0].socket}, Approval: approval})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		return server.Join(ctx, cfg, server.Joining{Sponsors: []string{n.domain.Nodes[0].socket}, Approval: approval})
 	})
 }
 
 // Start starts the node on what its folder holds.
-func (n *Node) Start() error {
-	return n.start(disk.Open, func(cfg server.Config) (*server.Node, error) { return server.Open(context.Background(), cfg) })
+func (n *Node) Start() error { return n.StartWithin(time.Minute) }
+
+// StartWithin is Start, given up after a time: a node whose domain does not answer
+// waits for it.
+func (n *Node) StartWithin(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return n.start(disk.Open, func(cfg server.Config) (*server.Node, error) { return server.Open(ctx, cfg) })
 }
 
 func (n *Node) start(openDisk func(string) (*disk.Disk, error), open func(server.Config) (*server.Node, error)) (err error) {

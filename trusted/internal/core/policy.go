@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern"
@@ -24,9 +25,8 @@ func (c *Core) SubmitPolicy(ctx context.Context, envelope []byte) (s kms.Submitt
 		if err != nil {
 			return nil, err
 		}
-		if err := c.cfg.Admits(next, now); err != nil && !next.Halt {
-			return nil, kms.Errorf(kms.Denied, "the policy would expel this node, the only one of its domain: %w", err).WithField("nodes").
-				WithHint("list this node's identity, or set halt if the domain is to stop")
+		if err := c.keepsQuorum(view, next, now); err != nil && !next.Halt {
+			return nil, err
 		}
 		s = submitted(next)
 		return &command.Command{Op: &command.Command_SetPolicy{SetPolicy: &command.SetPolicy{Envelope: envelope}}}, nil
@@ -35,6 +35,29 @@ func (c *Core) SubmitPolicy(ctx context.Context, envelope []byte) (s kms.Submitt
 		return kms.SubmittedPolicy{}, err
 	}
 	return s, nil
+}
+
+// keepsQuorum refuses a policy that would leave the domain without a majority of
+// voters that it admits, and says whom it would expel. This node's own evidence is
+// newer than what is on record.
+func (c *Core) keepsQuorum(view *state.View, next *govern.Policy, now time.Time) error {
+	if len(view.Voters()) < 2 {
+		if err := c.cfg.Admits(next, now); err != nil {
+			return kms.Errorf(kms.Denied, "the policy would expel this node, the only one of its domain: %w", err).WithField("nodes").
+				WithHint("list this node's identity, or set halt if the domain is to stop")
+		}
+		return nil
+	}
+	refused, kept := view.Quorum(next, now)
+	if kept {
+		return nil
+	}
+	names := make([]string, len(refused))
+	for i, r := range refused {
+		names[i] = fmt.Sprintf("%s (%v)", r.Node.String()[:16], r.Err)
+	}
+	return kms.Errorf(kms.Denied, "the policy would leave the domain without a quorum; it would expel %s", strings.Join(names, ", ")).WithField("nodes").
+		WithHint("have nodes that it admits join first, or set halt if the domain is to stop")
 }
 
 // Amend changes who rules. The document is signed by the threshold and every
@@ -47,7 +70,7 @@ func (c *Core) Amend(ctx context.Context, envelope []byte) (a kms.Amended, err e
 		if err != nil {
 			return nil, err
 		}
-		if next.Standing.RestartMode != govern.Sealed {
+		if next.Standing.RestartMode != govern.Sealed && len(view.Voters()) < 2 {
 			return nil, kms.Errorf(kms.Misused, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", next.Standing.RestartMode).
 				WithField("restart_mode").WithHint("let other nodes join first")
 		}
@@ -141,6 +164,11 @@ func (c *Core) CheckPolicy(ctx context.Context, envelope []byte) (kms.CheckedPol
 	checked := kms.CheckedPolicy{SubmittedPolicy: submitted(next)}
 	if err := c.cfg.Admits(next, now); err != nil {
 		checked.Lockouts = append(checked.Lockouts, kms.Lockout{Kind: kms.LockoutNode, Who: "this node", Why: err.Error()})
+	}
+	if refused, _ := view.Quorum(next, now); len(view.Voters()) > 1 {
+		for _, r := range refused {
+			checked.Lockouts = append(checked.Lockouts, kms.Lockout{Kind: kms.LockoutNode, Who: "node " + r.Node.String(), Why: r.Err.Error()})
+		}
 	}
 	checked.Lockouts = append(checked.Lockouts, runtimeLockouts(view.Policy(), next)...)
 	if c.cfg.Sessions != nil {

@@ -196,10 +196,10 @@ func (a *admissions) due(adm *admission, now time.Time) bool {
 	return adm == nil || now.Sub(adm.at) >= a.until(adm).Sub(adm.at)/4*3
 }
 
-// land ends a flight that nobody has landed. Where a judgement was reached,
-// judged is true: err nil admits the start that showed evidence, and cuts the
-// channels of any other; else what was admitted before is so no more, unless the
-// refusal is for a lack of means.
+// land ends a flight that nobody has landed. An admission takes the place of the
+// one before and cuts the channels of any other start. Where judged is true, err
+// is a judgement: what was admitted before is so no more, unless it is for a lack
+// of means.
 func (a *admissions) land(f *flight, adm *admission, err error, judged bool) {
 	a.mu.Lock()
 	p := f.peer
@@ -210,7 +210,7 @@ func (a *admissions) land(f *flight, adm *admission, err error, judged bool) {
 	p.flight, f.err = nil, err
 	var ended []*Conn
 	switch now := a.cfg.Now(); {
-	case err == nil:
+	case adm != nil:
 		p.admission, p.refused = adm, nil
 		ended = p.settle()
 	case judged:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -59,14 +60,18 @@ func TestBoot(t *testing.T) {
 // TestNothingPrints: neither a start nor channels show a private key.
 func TestNothingPrints(t *testing.T) {
 	w := newWorld(t)
-	a := w.node("a")
+	a := w.stranger("a")
 	private, err := a.key.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
+	idle, err := member.New(a.cfg) // one that nothing changes while it is printed
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%d"} {
-		text := fmt.Sprintf(verb, a.Channels) + fmt.Sprintf(verb, a.boot)
-		for _, form := range []string{string(private), fmt.Sprintf("%x", private), fmt.Sprint(private), a.key.D.String()} {
+		text := fmt.Sprintf(verb, idle) + fmt.Sprintf(verb, a.boot)
+		for _, form := range []string{string(private), fmt.Sprintf("%x", private), fmt.Sprint(private), new(big.Int).SetBytes(private).String()} {
 			if bytes.Contains([]byte(text), []byte(form)) {
 				t.Errorf("%s shows the peer key", verb)
 			}

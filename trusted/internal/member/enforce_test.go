@@ -245,3 +245,41 @@ func TestEnforceEndsCalls(t *testing.T) {
 		t.Errorf("another node's call: %v", err)
 	}
 }
+
+// TestEnforceDuringAdmission: a policy that comes while what was admitted before
+// is judged for one more channel counts for that channel too.
+func TestEnforceDuringAdmission(t *testing.T) {
+	w := newWorld(t)
+	var a *node
+	var during func()
+	b := w.node("b")
+	a = w.node("a", func(n *node) {
+		admits := n.cfg.Admits
+		n.cfg.Admits = func(id kms.NodeID, c attest.Claims) error {
+			err := admits(id, c)
+			if f := during; f != nil {
+				during = nil
+				f()
+			}
+			return err
+		}
+	})
+	here, _ := a.dial(b)
+	during = func() {
+		w.change(func() { w.policy = admitting([32]byte{1}) })
+		a.Enforce()
+	}
+	if _, err := a.try(b, member.Raft); err == nil {
+		t.Error("a channel")
+	}
+	ended(t, here)
+}
+
+// TestReportData: evidence is bound to all that it is for.
+func TestReportData(t *testing.T) {
+	nonce := []byte("nonce")
+	want := attest.ReportData(attest.ForNode, attest.Binding{Keys: [][]byte{[]byte("key"), []byte("boot")}, Domain: domain, Nonce: nonce})
+	if got := member.ReportData([]byte("key"), []byte("boot"), domain, nonce); got != want {
+		t.Errorf("%x, want %x", got, want)
+	}
+}

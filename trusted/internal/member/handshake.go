@@ -139,7 +139,10 @@ func (g greeting) settle(ctx context.Context, f *flight, mine, theirs hello) err
 	ev, err := g.evidence(mine)
 	if err != nil { // it does not keep to the protocol, so it need not be answered
 		_ = g.conn.raw.Close()
-		<-shown
+		own := <-shown
+		if _, theirs := errors.AsType[refusedError](err); own != nil && !theirs {
+			return errors.Join(own, err)
+		}
 		return err
 	}
 	verdict := g.examine(ctx, f, mine, ev)
@@ -224,7 +227,7 @@ func (g greeting) look(ctx context.Context, f *flight, mine hello, ev attest.Evi
 		g.cfg.Logger.Warn("a node's evidence was refused", "node", who.node.String(), "cause", err)
 		return err
 	}
-	g.peers.land(f, &admission{who.boot, claims, at}, nil, true)
+	g.peers.land(f, &admission{who.boot, claims, at}, nil, false)
 	g.cfg.Logger.Info("a node has shown its evidence", "node", who.node.String(), "tee", string(claims.TEE))
 	return nil
 }

@@ -31,6 +31,7 @@ const (
 	MethodSecrets   = "/secrets"
 	MethodEpochs    = "/epochs"
 	MethodOffer     = "/offer"
+	MethodRemove    = "/remove"
 )
 
 // Post calls a method. url is http://HOST and the method; what the channel is

@@ -45,15 +45,17 @@ func (c *Channels) accept(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		if !c.start(func() { c.receive(raw) }) {
+		leave := c.knocking.enter(raw.RemoteAddr(), func() { _ = raw.Close() })
+		if !c.start(func() { c.receive(raw, leave) }) {
 			_ = raw.Close()
 		}
 	}
 }
 
 // receive takes one connection as far as its protocol's listener.
-func (c *Channels) receive(raw net.Conn) {
+func (c *Channels) receive(raw net.Conn, leave func()) {
 	conn, theirs, err := c.secure(raw)
+	leave()
 	if err != nil {
 		c.cfg.Logger.Debug("a connection of a stranger's", "from", raw.RemoteAddr().String(), "cause", err)
 		return
@@ -69,9 +71,8 @@ func (c *Channels) receive(raw net.Conn) {
 }
 
 // secure proves by TLS who is there, and hears what a member says first. All that
-// a stranger can have of this node is in here.
+// a stranger can have of this node is in here, in a place at the door.
 func (c *Channels) secure(raw net.Conn) (*Conn, hello, error) {
-	defer c.knocking.enter(raw.RemoteAddr(), func() { _ = raw.Close() })()
 	m := &meter{Conn: raw}
 	m.allow(maxTLSBytes)
 	conn := &Conn{raw: m, leave: c.forget}

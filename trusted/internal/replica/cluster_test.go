@@ -334,24 +334,24 @@ func (m *member) refuses() {
 	}
 }
 
-// agree fails the test if nodes have come to different states, or one lacks an
-// app that was acknowledged.
+// agree fails the test if a node lacks an app that was acknowledged, or if nodes
+// do not come to the same state: what was given up may still be under way.
 func (c *cluster) agree(acked ...kms.AppID) {
 	c.t.Helper()
-	counts := make(map[int]byte)
-	for _, m := range c.others() {
-		v, err := m.View(c.t.Context())
-		if err != nil {
-			c.t.Fatalf("node %d: %v", m.id[0], err)
-		}
-		counts[v.Apps()] = m.id[0]
-		for _, id := range acked {
-			if _, ok := v.App(id); !ok {
-				c.t.Fatalf("node %d lacks app %v, which was acknowledged", m.id[0], id)
+	c.eventually("agreement", func() bool {
+		counts := make(map[int]struct{})
+		for _, m := range c.others() {
+			v, err := m.View(c.t.Context())
+			if err != nil {
+				c.t.Fatalf("node %d: %v", m.id[0], err)
+			}
+			counts[v.Apps()] = struct{}{}
+			for _, id := range acked {
+				if _, ok := v.App(id); !ok {
+					c.t.Fatalf("node %d lacks app %v, which was acknowledged", m.id[0], id)
+				}
 			}
 		}
-	}
-	if len(counts) != 1 {
-		c.t.Fatalf("nodes differ in how many apps they have: %v", counts)
-	}
+		return len(counts) == 1
+	})
 }

@@ -181,6 +181,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
 	if err := f.machine.Restore(r); err != nil {
+		f.stopped(err) // the state before is gone
 		return err
 	}
 	view := f.machine.View()

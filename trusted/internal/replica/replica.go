@@ -166,6 +166,9 @@ func start(cfg Config, latched <-chan error) (*Replica, error) {
 		r.stop()
 		return nil, errors.Join(openError(cfg.Store, err), r.endTransport(), cfg.Store.Close())
 	}
+	if c, ok := r.transport.(*channels); ok {
+		c.begin(r)
+	}
 	r.raft.RegisterObserver(raft.NewObserver(nil, false, r.observe))
 	r.mu.Lock()
 	r.running = r.raft

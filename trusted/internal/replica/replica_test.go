@@ -367,6 +367,43 @@ func TestSnapshotInstalled(t *testing.T) {
 	c.agree(append(acked, app)...)
 }
 
+// A leader that was cut off with entries that never were committed, and comes
+// back to a domain whose log begins after they would have: it gives them up.
+func TestSnapshotReplacesTail(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	old := c.leader()
+	c.isolate(old)
+	var lost sync.WaitGroup
+	r := old.Replica
+	for range 50 {
+		cmd, _ := c.enrol()
+		cmd.Id = c.name()
+		lost.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, _ = r.Propose(ctx, cmd)
+		})
+	}
+	lost.Wait()
+	fresh := c.leader(old)
+	app := fresh.mustWrite()
+	if err := fresh.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	c.heal()
+	c.eventually("giving up", func() bool {
+		_, err := old.write() // nothing that it serves before it stops is wrong
+		return err == nil || old.Failure() != nil
+	})
+	if old.Failure() != nil {
+		old.kill()
+		old.restart()
+		c.ready(old)
+	}
+	c.agree(app, old.mustWrite())
+}
+
 // A node that joins a domain with a past starts from nothing but a snapshot,
 // serves as a learner, and votes.
 func TestJoinLater(t *testing.T) {

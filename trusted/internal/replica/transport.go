@@ -58,6 +58,8 @@ type channels struct {
 	once   sync.Once
 	done   sync.WaitGroup
 
+	replica *Replica
+
 	mu     sync.Mutex
 	known  point // the newest that a leader has told
 	leader raft.RPCHeader
@@ -70,11 +72,20 @@ func newChannels(cfg Config) *channels {
 	c := &channels{
 		stream: s,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: s, MaxPool: raftPool, Timeout: raftTimeout, Logger: newLogger(cfg.Logger)}),
+			Stream: s, MaxPool: raftPool, Timeout: raftTimeout, Logger: newLogger(cfg.Logger),
+			// One message at a time to each follower. With more, raft v1.7.3 may wait for
+			// ever to send one when the reply before it is a refusal: that follower gets
+			// nothing any more, and raft does not stop.
+			MaxRPCsInFlight: 1}),
 		out: make(chan raft.RPC), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
-	c.done.Go(c.pass)
 	return c
+}
+
+// begin hands messages to a replica's raft, which runs.
+func (c *channels) begin(r *Replica) {
+	c.replica = r
+	c.done.Go(c.pass)
 }
 
 // Consumer gives raft its messages.
@@ -103,9 +114,13 @@ func (c *channels) pass() {
 		case <-c.stop:
 			return
 		case rpc = <-c.NetworkTransport.Consumer():
-			c.raise(rpc.Command)
+			var needed bool
+			if rpc, needed = c.screen(rpc); !needed {
+				continue
+			}
 		case <-c.wake:
 			rpc = c.notice()
+			c.follow(rpc.Command.(*raft.AppendEntriesRequest))
 		}
 		select {
 		case <-c.stop:
@@ -130,13 +145,17 @@ func (c *channels) commit(leader kms.NodeID, at point) {
 		return
 	}
 	c.known = at
-	c.leader = raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.String()), Addr: []byte(leader.String())}
+	c.leader = c.header(leader)
 	if c.seen.term == at.term && c.seen.index >= at.index {
 		select {
 		case c.wake <- struct{}{}:
 		default: // it will tell the newest
 		}
 	} // else the message that brings the entry says so, see raise
+}
+
+func (c *channels) header(of kms.NodeID) raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(of.String()), Addr: []byte(of.String())}
 }
 
 // notice is a message of the leader that says no more than up to where entries
@@ -153,22 +172,23 @@ func (c *channels) notice() raft.RPC {
 	}
 }
 
-// raise lets a message with entries say what is known of them by now.
-func (c *channels) raise(command any) {
-	a, ok := command.(*raft.AppendEntriesRequest)
-	if !ok {
-		return
-	}
+// raise lets a message with entries say what is known of them by now, and of no
+// others.
+func (c *channels) raise(a *raft.AppendEntriesRequest) {
 	last := a.PrevLogEntry
 	if n := len(a.Entries); n > 0 {
 		last = a.Entries[n-1].Index
+	}
+	if last == 0 {
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seen = point{index: last, term: a.Term}
 	if a.Term == c.known.term {
-		a.LeaderCommitIndex = max(a.LeaderCommitIndex, min(c.known.index, last))
+		a.LeaderCommitIndex = max(a.LeaderCommitIndex, c.known.index)
 	}
+	a.LeaderCommitIndex = min(a.LeaderCommitIndex, last)
 }
 
 // stream is Peers as raft.StreamLayer.

@@ -6,9 +6,6 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
-
-	"github.com/holdfast-kms/holdfast/trusted/internal/command"
-	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
 // putKeys are n encoded commands that make keys with random ids.
@@ -49,6 +46,3 @@ func BenchmarkApplyPutKey(b *testing.B) {
 		}
 	}
 }
-
-var _ *state.Machine
-var _ *command.Command

@@ -34,6 +34,9 @@ func checkpoint(c state.Checkpoint) *command.Command {
 // populate makes one of everything that is tallied, and removes some of it.
 func (m *machine) populate() {
 	m.lives(rand.New(rand.NewPCG(3, 8)), 400)
+	m.must(m.do(m.by(1), putCred(cred(1, 50, kms.PermAll, 0))))
+	m.must(m.do(m.by(1), putCred(cred(1, 51, kms.PermAll, 0))))
+	m.must(m.do(m.by(1), m.revoke(50)))
 	m.must(m.do(nil, putEphemeral(m.View().Calendar().At(m.View().Time()), 1)))
 	m.grow(2, 3)
 	m.must(m.do(nil, removeNode(1, 3, kms.NodeExpelled, m.removal(3, 7))))
@@ -66,6 +69,30 @@ func TestDigestIsThatOfTheState(t *testing.T) {
 	m.must(m.do(nil, pass()))
 	if m.Digest() == before {
 		t.Error("an entry leaves the digest as it was")
+	}
+}
+
+// Two machines that answer a command differently have different digests, though
+// nothing else differs.
+func TestDigestSeesResults(t *testing.T) {
+	a, b := newMachine(t), state.New()
+	for i, entry := range a.log {
+		b.Apply(uint64(i+1), entry)
+	}
+	if a.Digest() != b.Digest() {
+		t.Fatal("they differ from the start")
+	}
+	c := deleteKey(999, 1)
+	a.refused("deleting", a.do(a.by(1), c), kms.NotFound)
+	same := importKey(999, 1)
+	same.Id, same.Time, same.Principal = c.Id, c.Time, a.by(1)
+	same.GetImportKey().Key = nil
+	data, _ := proto.Marshal(same)
+	if r := b.Apply(a.index, data); r.Err == nil || r.Err.Kind != kms.Invalid {
+		t.Fatal(r.Err)
+	}
+	if a.Digest() == b.Digest() {
+		t.Error("the digest does not show that they answered differently")
 	}
 }
 

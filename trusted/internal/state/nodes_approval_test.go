@@ -169,6 +169,18 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// Two wait that showed the key of one node: the first one approved replaces it.
+func TestReplaceOnceProven(t *testing.T) {
+	m := newMachine(t)
+	m.grow(2, 3)
+	m.needApproval()
+	for _, n := range []byte{5, 6} {
+		m.must(m.do(nil, m.put(n, func(p *command.PutNode) { p.Replaces, p.Proven = raw(2), true })))
+	}
+	m.must(m.do(nil, approveNode(5, m.approval(5, nil))))
+	m.refused("the second", m.do(nil, approveNode(6, m.approval(6, nil))), kms.Conflict)
+}
+
 // Two wait to replace one node: the first one approved does.
 func TestReplaceOnce(t *testing.T) {
 	m := newMachine(t)
