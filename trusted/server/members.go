@@ -35,6 +35,7 @@ type members struct {
 	kept     atomic.Pointer[rules] // from the disk or from others, before the log speaks
 	wake     chan struct{}
 	written  *rules     // on the disk; run's alone
+	compared uint64     // the last checkpoint that was put through the log; run's alone
 	busy     sync.Mutex // held by who changes the configuration
 }
 

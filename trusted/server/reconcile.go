@@ -162,6 +162,10 @@ func (m *members) reconcile(ctx context.Context) error {
 	if err := m.configure(ctx, view); err != nil {
 		return err
 	}
+	if c := view.Checkpoint(); c.Index > m.compared { // so that nodes whose state differs are found
+		m.compared = c.Index
+		return m.order(ctx, &command.Command{Op: &command.Command_Checkpoint{Checkpoint: &command.Checkpoint{Index: c.Index, Digest: c.Digest[:]}}})
+	}
 	if level := view.Announced(); level > view.Feature() { // by every voter
 		return m.order(ctx, &command.Command{Op: &command.Command_RaiseFeature{RaiseFeature: &command.RaiseFeature{By: n.who.node[:], Level: level}}})
 	}

@@ -293,8 +293,8 @@ func TestRestart(t *testing.T) {
 	b.begin()
 	here, there = b.dial(a)
 	works(t, here, there)
-	if p, _ := a.peer(b); !bytes.Equal(p.Boot, b.boot.Public()) || p.Channels > 2 {
-		t.Errorf("%d channels, of another start", p.Channels)
+	if p, _ := a.peer(b); !bytes.Equal(p.Boot, b.boot.Public()) {
+		t.Error("another start is admitted")
 	}
 	if b.proved.Load() != 2 || a.judged.Load() != 4 {
 		t.Errorf("it proved itself %d times, and a judged %d times", b.proved.Load(), a.judged.Load())

@@ -251,22 +251,28 @@ func TestEnforceEndsCalls(t *testing.T) {
 func TestEnforceDuringAdmission(t *testing.T) {
 	w := newWorld(t)
 	var a *node
+	var verdict error // of a alone: b goes on admitting it
 	var during func()
 	b := w.node("b")
+	refuse := func() { verdict = attest.Refuse(attest.IdentityNotAdmitted, "measurement", "") }
 	a = w.node("a", func(n *node) {
-		admits := n.cfg.Admits
-		n.cfg.Admits = func(id kms.NodeID, c attest.Claims) error {
-			err := admits(id, c)
+		judge := n.cfg.Judge
+		n.cfg.Judge = func(ctx context.Context, id kms.NodeID, ev attest.Evidence, rd [64]byte) (attest.Claims, error) {
+			claims, err := judge(ctx, id, ev, rd)
+			return claims, errors.Join(err, verdict)
+		}
+		n.cfg.Admits = func(kms.NodeID, attest.Claims) error {
+			before := verdict
 			if f := during; f != nil {
 				during = nil
 				f()
 			}
-			return err
+			return before
 		}
 	})
 	here, _ := a.dial(b)
 	during = func() {
-		w.change(func() { w.policy = admitting([32]byte{1}) })
+		refuse()
 		a.Enforce()
 	}
 	if _, err := a.try(b, member.Raft); err == nil {

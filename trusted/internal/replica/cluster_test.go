@@ -6,11 +6,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/host/disk/faultdisk"
@@ -39,6 +43,7 @@ type member struct {
 	mem  *faultdisk.Mem
 	disk *faultdisk.Faulty
 	peer *peers
+	log  *storage.Store
 	now  atomic.Int64 // its clock
 	*replica.Replica
 }
@@ -190,6 +195,35 @@ func (c *cluster) freeze(m *member, frozen bool) {
 	c.fabric.change(func() { c.fabric.frozen[m.id] = frozen })
 }
 
+// campaign has a node stand for election at once, as where its timer has run
+// out long before that of the leader.
+func (c *cluster) campaign(m *member) {
+	c.t.Helper()
+	nobody := &peers{f: c.fabric, node: kms.NodeID{99}}
+	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: fabricStream{nobody.Listener(replica.RaftProtocol), nobody},
+		Timeout: patience, Logger: hclog.NewNullLogger()})
+	defer t.Close()
+	to := m.id.String()
+	err := t.TimeoutNow(raft.ServerID(to), raft.ServerAddress(to), &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3}}, &raft.TimeoutNowResponse{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// fabricStream is the fabric as raft's stream layer.
+type fabricStream struct {
+	net.Listener
+	p *peers
+}
+
+func (s fabricStream) Dial(to raft.ServerAddress, _ time.Duration) (net.Conn, error) {
+	id, err := kms.ParseNodeID(string(to))
+	if err != nil {
+		return nil, err
+	}
+	return s.p.Dial(context.Background(), id, replica.RaftProtocol)
+}
+
 func (m *member) storage() storage.Config {
 	m.disk = faultdisk.New(m.mem)
 	return storage.Config{Disk: m.disk, Key: bytes.Repeat([]byte{m.id[0]}, 32), Domain: kms.DomainID{1}, Node: m.id, SegmentSize: 1 << 20}
@@ -205,7 +239,7 @@ func (m *member) create() *storage.Store {
 }
 
 func (m *member) config(s *storage.Store) replica.Config {
-	m.peer = &peers{f: m.c.fabric, node: m.id}
+	m.peer, m.log = &peers{f: m.c.fabric, node: m.id}, s
 	return replica.Config{Node: m.id, Store: s, Machine: state.New(), Logger: logger(m.id), Peers: m.peer,
 		Member: m.knows, Now: func() time.Time { return time.Unix(0, m.now.Load()) }}
 }
