@@ -79,6 +79,7 @@ type NodeInfo struct {
 
 	TEE              string    `json:"tee,omitempty"`
 	Program          string    `json:"program,omitempty"`  // its measurement
+	Identity         string    `json:"identity,omitempty"` // the program as approvals name it: JSON, as govern prints it
 	Platform         string    `json:"platform,omitempty"` // the machine, as approvals name it; empty: it hides its id
 	TCBStatus        string    `json:"tcb_status,omitempty"`
 	EvaluationNumber uint32    `json:"tcb_evaluation_data_number,omitempty"`

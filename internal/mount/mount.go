@@ -41,7 +41,7 @@ func own(n *server.Node) http.Handler {
 			}
 			return caller, nil
 		},
-		Enroller: core, Prover: n, Custodian: n, Ruler: core, Opener: core, Publisher: core, Watcher: n,
+		Enroller: core, Prover: n, Custodian: n, Roster: n, Ruler: core, Opener: core, Publisher: core, Watcher: n,
 	})
 }
 

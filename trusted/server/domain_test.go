@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -145,8 +146,8 @@ func TestRemovedNode(t *testing.T) {
 		t.Error("a removed node serves")
 	}
 	used(t, app, key, d.Nodes[0], d.Nodes[1])
-	d.AwaitVoters(2)
 	_ = gone.Stop()
+	d.AwaitVoters(2)
 	if err := gone.StartWithin(3 * time.Second); err == nil {
 		t.Error("a removed node serves again")
 	}
@@ -195,4 +196,53 @@ func eventually[T any](t *testing.T, try func() (T, error)) T {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestRejoin: in restart mode "rejoin" a node that was started again takes nothing
+// from its folder but who it was: it joins anew in its own place, and one that
+// does not is refused by the others.
+func TestRejoin(t *testing.T) {
+	d := trustedtest.NewDomain(t, 3)
+	app := d.Nodes[0].Enrol()
+	key := aesKey(t, app)
+	r := d.Rulers
+	a := r.Founding.Standing.DraftAmendment(r.Founding.Policy)
+	a.RestartMode = govern.Rejoin
+	if _, err := d.Nodes[0].Core().Amend(ctx, r.Sign(govern.AmendmentType, a.Canonical(), append(r.Signers[:2], r.Owner)...)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range d.Nodes[1:] {
+		eventually(t, func() (bool, error) { return true, knowsMode(n, "rejoin") })
+		before := n.Server().Status().Node
+		n.Restart()
+		after := n.Server().Status().Node
+		if before == after {
+			t.Fatal("the node came back as what it was")
+		}
+		used(t, app, key, n, d.Nodes[0])
+		d.AwaitVoters(3)
+		list, err := d.Nodes[0].Server().Nodes(ctx)
+		if err != nil || len(list.Nodes) != 3 {
+			t.Fatalf("got %+v, %v", list, err)
+		}
+		for _, gone := range list.Departed {
+			if gone.Reason != kms.NodeReplaced {
+				t.Errorf("node %s is gone: %s", gone.ID, gone.Reason)
+			}
+		}
+	}
+	for _, n := range d.Nodes {
+		_ = n.Stop()
+	}
+	if err := d.Nodes[1].StartWithin(3 * time.Second); err == nil {
+		t.Error("a domain that lost all its nodes came back from a disk")
+	}
+}
+
+// knowsMode asks that a node has written down a restart mode, for its next start.
+func knowsMode(n *trustedtest.Node, mode string) error {
+	if s := n.Server().Status(); s.RestartMode != mode {
+		return fmt.Errorf("mode %s", s.RestartMode)
+	}
+	return n.Server().RulesWritten()
 }

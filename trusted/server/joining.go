@@ -61,11 +61,68 @@ func Join(ctx context.Context, cfg Config, j Joining) (*Node, error) {
 	if j.Progress == nil {
 		j.Progress = func(string) {}
 	}
-	a := &applicant{node: n, sealer: s, Joining: j}
-	if err := a.join(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
+	return (&applicant{node: n, sealer: s, Joining: j}).run(ctx)
+}
+
+// rejoin is Open in restart mode "rejoin": log, votes and master secrets of the
+// former start are set aside unread, and the node joins as a new one in place of
+// what it proves that it was.
+func (n *Node) rejoin(ctx context.Context, s *sealer, known *rules) (*Node, error) {
+	a := &applicant{node: n, sealer: s, rules: known, Joining: Joining{Progress: func(string) {}}}
+	for id, socket := range known.sockets {
+		if id != n.who.node && socket != "" {
+			a.Sponsors = append(a.Sponsors, socket)
+		}
 	}
-	return n.begin(ctx)
+	if len(a.Sponsors) == 0 {
+		return nil, kms.Errorf(kms.Unavailable, "this node knows no other that it could rejoin").WithHint(recoverHint)
+	}
+	a.former = []*identity{n.who}
+	if again, err := s.readIdentityFrom(joiningFile); err == nil { // of an attempt that was cut short
+		a.former = []*identity{again, n.who}
+	}
+	if err := s.setAside(n.cfg.Disk); err != nil {
+		return nil, err
+	}
+	return a.run(ctx)
+}
+
+const recoverHint = "start the others; where most of them are lost for good, owner and signers revive the domain by a recovery document"
+
+// setAside clears the folder of what belongs to a former start, but for who the
+// node was and whom it knows.
+func (s *sealer) setAside(d Disk) error {
+	names, err := d.ListDir(stateDir)
+	if err != nil {
+		return kms.Errorf(kms.Unavailable, "listing the node's folder: %w", err)
+	}
+	for _, name := range names {
+		if name == identityFile || name == joiningFile || name == peersFile {
+			continue
+		}
+		if err := s.forget(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outdated says that the domain wants nodes that were started again to join anew,
+// which this one did not know; its next start knows.
+func (m *members) outdated(r *rules) error {
+	if err := m.sealer.writeRules(r); err != nil {
+		return err
+	}
+	return kms.Errorf(kms.Unavailable, "the domain's restart mode became %q while this node was away", r.standing.RestartMode).
+		WithHint("start it again: it joins anew in its own place")
+}
+
+func (a *applicant) run(ctx context.Context) (*Node, error) {
+	a.node.rejoined = true
+	if err := a.join(ctx); err != nil {
+		return nil, errors.Join(err, a.node.Close())
+	}
+	return a.node.begin(ctx)
 }
 
 // An applicant is a node that joins.
@@ -73,7 +130,8 @@ type applicant struct {
 	Joining
 	node   *Node
 	sealer *sealer
-	rules  *rules // that the sponsor showed
+	rules  *rules      // that the sponsor showed
+	former []*identity // what it takes the place of: the first that the domain knows
 }
 
 func (a *applicant) join(ctx context.Context) error {
@@ -97,6 +155,10 @@ func (a *applicant) join(ctx context.Context) error {
 // identify takes up the key of an attempt that was begun, or makes one. It is kept
 // once the domain is known.
 func (a *applicant) identify() (err error) {
+	if len(a.former) > 0 {
+		a.node.who, err = newIdentity()
+		return err
+	}
 	if _, err := a.node.cfg.Disk.ReadFile(stateDir, joiningFile, 1); !errors.Is(err, fs.ErrNotExist) {
 		a.node.who, err = a.sealer.readIdentityFrom(joiningFile)
 		return err
@@ -160,13 +222,31 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 		return err
 	}
 	var out wire.Joined
-	if err := member.Post(ctx, client, at(sponsor, member.MethodJoin), ask, &out); err != nil {
+	if err := a.post(ctx, client, sponsor, ask, &out); err != nil {
 		return err
 	}
 	if out.GetWaiting() {
 		return kms.Errorf(kms.Unavailable, "%w: for machine %s, program %s", errWaiting, out.GetMachine(), out.GetIdentity())
 	}
 	return nil
+}
+
+// post sends the application: as what takes the place of the first former start
+// that the domain still knows.
+func (a *applicant) post(ctx context.Context, client *http.Client, sponsor *member.Conn, ask *wire.Join, out *wire.Joined) error {
+	for _, old := range a.former {
+		proof, err := signReplacement(old, a.node.who.domain, a.node.who.node, ask.GetChallenge())
+		if err != nil {
+			return err
+		}
+		ask.Replaces, ask.ReplacedKey, ask.ReplacedProof = old.node[:], old.public, proof
+		err = member.Post(ctx, client, at(sponsor, member.MethodJoin), ask, out)
+		if !errors.Is(err, kms.NotFound) && !errors.Is(err, kms.Exists) { // else it is not a member, or not any more
+			return err
+		}
+	}
+	ask.Replaces, ask.ReplacedKey, ask.ReplacedProof = nil, nil, nil
+	return member.Post(ctx, client, at(sponsor, member.MethodJoin), ask, out)
 }
 
 // at is the URL of a method of the node at the other end of a channel.

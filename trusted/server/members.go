@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
 )
@@ -34,9 +35,9 @@ type members struct {
 	channels *member.Channels
 	kept     atomic.Pointer[rules] // from the disk or from others, before the log speaks
 	wake     chan struct{}
-	written  *rules     // on the disk; run's alone
-	compared uint64     // the last checkpoint that was put through the log; run's alone
-	busy     sync.Mutex // held by who changes the configuration
+	written  atomic.Pointer[rules] // on the disk
+	compared uint64                // the last checkpoint that was put through the log; run's alone
+	busy     sync.Mutex            // held by who changes the configuration
 }
 
 // openMembers readies the channels to other nodes. Where Config.Peers is nil it
@@ -63,7 +64,7 @@ func (n *Node) openMembers(s *sealer, known *rules) (err error) {
 			return kms.Errorf(kms.Damaged, "the peer key does not parse").WithFile(identityFile)
 		}
 		m.channels, err = member.New(member.Config{Node: n.who.node, Domain: n.who.domain, Key: key.(*ecdsa.PrivateKey), Boot: n.boot,
-			Dial: n.cfg.Peers.Dial, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, EvidenceAge: m.evidenceAge, Now: m.now, Logger: n.cfg.Logger})
+			Dial: n.cfg.Peers.Dial, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, Starts: m.starts, EvidenceAge: m.evidenceAge, Now: m.now, Logger: n.cfg.Logger})
 		return err
 	})
 	if err == nil {
@@ -86,15 +87,21 @@ func (m *members) serve(ctx context.Context) {
 	}
 }
 
-// connected reports whether this node has a channel to another now.
-func (m *members) connected(id kms.NodeID) bool {
-	for _, p := range m.channels.Peers() {
-		if p.Node == id {
-			return p.Channels > 0
-		}
+// alive reports whether another node answers now: what was heard of it before says
+// nothing of one that has just been killed.
+func (m *members) alive(ctx context.Context, id kms.NodeID) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	c, err := m.channels.Dial(ctx, id, member.Call)
+	if err != nil {
+		return false
 	}
-	return false
+	_ = c.Close() // it answered
+	return true
 }
+
+// aliveTime is how long a node may take to answer before it counts as dead.
+const aliveTime = 2 * time.Second
 
 // rules are the newest that this node knows: those of the state, unless the state
 // is behind what was shown by others or kept from an earlier start.
@@ -193,6 +200,18 @@ func (m *members) admits(_ kms.NodeID, c attest.Claims) error {
 		return kms.Errorf(kms.Unavailable, "this node knows no policy yet")
 	}
 	return r.policy.NodePolicy().Admit(c, m.now())
+}
+
+// starts refuses, in restart mode "rejoin", a member that was started again: it
+// may come with an old log, and so with an old vote.
+func (m *members) starts(id kms.NodeID, boot []byte) error {
+	view := m.node.machine.View()
+	rec, ok := view.Member(id)
+	if !ok || view.Rule().Standing.RestartMode != govern.Rejoin || len(rec.Boot) == 0 || string(rec.Boot) == string(boot) {
+		return nil
+	}
+	return kms.Errorf(kms.Denied, "the node was started again, and in this domain such a node joins anew").
+		WithHint("start it with its folder: it joins in place of what it was")
 }
 
 // evidenceAge is how long evidence stands, by the policy in force.

@@ -34,18 +34,19 @@ const startTimeout = 30 * time.Second
 
 // A Node is a running node.
 type Node struct {
-	cfg     Config
-	charter *govern.Charter
-	who     *identity
-	start   time.Time
-	machine *state.Machine
-	root    *root.Root
-	replica *replica.Replica
-	members *members     // nil: a domain of one that takes nobody in
-	boot    *member.Boot // of this start
-	authn   *authn.Authenticator
-	core    *core.Core
-	issuer  *issuer
+	cfg      Config
+	charter  *govern.Charter
+	who      *identity
+	start    time.Time
+	machine  *state.Machine
+	root     *root.Root
+	replica  *replica.Replica
+	members  *members     // nil: a domain of one that takes nobody in
+	rejoined bool         // it began with an empty log
+	boot     *member.Boot // of this start
+	authn    *authn.Authenticator
+	core     *core.Core
+	issuer   *issuer
 
 	standing    *standing
 	sessions    *session.Judge
@@ -84,7 +85,17 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.load(ctx, s); err != nil {
+	if n.who, err = s.readIdentity(); err != nil {
+		return nil, err
+	}
+	known, err := s.readRules(n.charter)
+	if err != nil {
+		return nil, err
+	}
+	if known.standing.RestartMode == govern.Rejoin && n.cfg.Peers != nil {
+		return n.rejoin(ctx, s, known)
+	}
+	if err := n.load(ctx, s, known); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n.begin(ctx)
@@ -118,19 +129,12 @@ func prepareNode(ctx context.Context, cfg Config) (*Node, *sealer, error) {
 }
 
 // load takes up what the disk holds, and starts the node's copy of the log.
-func (n *Node) load(ctx context.Context, s *sealer) (err error) {
-	if n.who, err = s.readIdentity(); err != nil {
-		return err
-	}
+func (n *Node) load(ctx context.Context, s *sealer, known *rules) error {
 	filed, err := s.readRoot(n.who.domain)
 	if err != nil {
 		return err
 	}
 	n.adoptRoot(s, filed)
-	known, err := s.readRules(n.charter)
-	if err != nil {
-		return err
-	}
 	if err := n.openMembers(s, known); err != nil {
 		return err
 	}
@@ -241,6 +245,9 @@ func (n *Node) found(ctx context.Context) (*state.View, error) {
 		}
 		n.cfg.Logger.Warn("waiting for the domain's other nodes", "cause", err)
 		n.members.catchUp(ctx)
+		if r := n.members.rules(); r != nil && r.standing.RestartMode == govern.Rejoin && !n.rejoined {
+			return nil, n.members.outdated(r)
+		}
 		if !pause(ctx, askAgain) {
 			return nil, kms.Errorf(kms.Unavailable, "gave up waiting for the domain's other nodes: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
@@ -51,8 +52,9 @@ func (n *Node) nodeInfo(view *state.View, rec *state.Node, leader kms.NodeID, pe
 		TCBStatus: string(rec.Claims.Status), EvaluationNumber: rec.Claims.EvaluationNumber, Simulated: rec.Claims.Simulated,
 		Proved: time.Unix(0, rec.Proved).UTC(), ValidUntil: rec.Claims.ValidUntil, FeatureLevel: rec.Feature, Generations: rec.Generations,
 		Joined: time.Unix(0, rec.Joined).UTC(), Revision: rec.Revision, Connected: peer.Channels > 0 || rec.ID == n.who.node}
-	if ids := rec.Claims.Platform.IDs(); len(ids) > 0 {
-		i.Platform = ids[0].String()
+	i.Platform = rec.Claims.Platform.Machine().String()
+	if id := govern.IdentityOf(rec.Claims); id.TEE() != "" {
+		i.Identity = string(id.Canonical())
 	}
 	i.Trouble = n.trouble(view, rec, peer)
 	return i

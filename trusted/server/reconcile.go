@@ -80,14 +80,14 @@ func (m *members) followRules(ctx context.Context) {
 	now := rulesOf(m.node.machine.View())
 	m.channels.Enforce() // time passes, too
 	m.channels.Renew(ctx)
-	if now == nil || m.written != nil && now.same(m.written) {
+	if old := m.written.Load(); now == nil || old != nil && now.same(old) {
 		return
 	}
 	if err := m.sealer.writeRules(now); err != nil {
 		m.node.cfg.Logger.Error("the list of nodes was not written", "cause", err)
 		return
 	}
-	m.written = now
+	m.written.Store(now)
 	if kept := m.kept.Load(); kept != nil && !kept.newer(now) {
 		m.kept.CompareAndSwap(kept, nil)
 	}

@@ -75,7 +75,7 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 		n.cfg.Logger.Warn("a node that wants to join is refused", "node", who.String(), "cause", err)
 		return nil, err
 	}
-	replaces, proven, err := m.replacement(who, ask)
+	replaces, proven, err := m.replacement(ctx, who, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +106,7 @@ func joined(view *state.View, who kms.NodeID, index uint64) (*wire.Joined, error
 	if !ok {
 		return nil, kms.Errorf(kms.Unavailable, "the node was removed meanwhile")
 	}
-	out := &wire.Joined{Waiting: !rec.Member(), Index: index, Identity: state.Program(rec.Claims)}
-	if ids := rec.Claims.Platform.IDs(); len(ids) > 0 {
-		out.Machine = ids[0].String()
-	}
-	return out, nil
+	return &wire.Joined{Waiting: !rec.Member(), Index: index, Identity: state.Program(rec.Claims), Machine: rec.Claims.Platform.Machine().String()}, nil
 }
 
 // examine verifies a stranger's evidence: for its own key and start, this domain
@@ -133,14 +129,14 @@ func (m *members) examine(view *state.View, key []byte, ask *wire.Join) (attest.
 
 // replacement is the node that a stranger says it takes the place of, and whether
 // it proves that it was that one.
-func (m *members) replacement(who kms.NodeID, ask *wire.Join) (replaces kms.NodeID, proven bool, err error) {
+func (m *members) replacement(ctx context.Context, who kms.NodeID, ask *wire.Join) (replaces kms.NodeID, proven bool, err error) {
 	if len(ask.GetReplaces()) == 0 {
 		return replaces, false, nil
 	}
 	if replaces, err = nodeID(ask.GetReplaces()); err != nil {
 		return replaces, false, err
 	}
-	if m.connected(replaces) {
+	if m.alive(ctx, replaces) {
 		return replaces, false, kms.Errorf(kms.Denied, "the node that it is to replace is alive").
 			WithHint("stop that node first, or join without replacing it")
 	}

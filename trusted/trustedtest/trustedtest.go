@@ -137,18 +137,30 @@ func (d *Domain) RestartAll() {
 	}
 }
 
-// AwaitVoters waits until n nodes vote.
+// AwaitVoters waits until n nodes vote, and every one that runs is one of them.
 func (d *Domain) AwaitVoters(n int) {
 	d.t.Helper()
 	for range 1000 {
-		for _, node := range d.Nodes {
-			if node.node != nil && node.node.Status().Voters == n {
-				return
-			}
+		if d.vote(n) {
+			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	d.t.Fatalf("there are not %d voters after 20 s", n)
+}
+
+func (d *Domain) vote(n int) bool {
+	for _, node := range d.Nodes {
+		if node.node == nil {
+			continue
+		}
+		s := node.node.Status()
+		mine := slices.ContainsFunc(s.Nodes, func(i kms.NodeInfo) bool { return i.Self && i.Role == kms.RoleVoter })
+		if s.Voters != n || !mine {
+			return false
+		}
+	}
+	return true
 }
 
 // NewNode makes another machine, with a founded domain of its own under the

@@ -75,6 +75,9 @@ func (a *admissions) enter(c *Conn) error {
 	if err := a.member(c.who.node); err != nil {
 		return err
 	}
+	if err := a.cfg.Starts(c.who.node, c.who.boot); err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.of[c.who.node]
@@ -157,6 +160,9 @@ func (a *admissions) judge(c *Conn) error {
 // stands judges an admission as of now.
 func (a *admissions) stands(node kms.NodeID, adm *admission) error {
 	if err := a.member(node); err != nil {
+		return err
+	}
+	if err := a.cfg.Starts(node, adm.boot); err != nil {
 		return err
 	}
 	if now, until := a.cfg.Now(), a.until(adm); now.After(until) {

@@ -55,8 +55,8 @@ type Members interface {
 	Socket(kms.NodeID) (string, bool)
 }
 
-// Config says how a node has channels. All fields must be there, but for
-// EvidenceAge.
+// Config says how a node has channels. All fields must be there, but for Starts
+// and EvidenceAge.
 type Config struct {
 	Node    kms.NodeID
 	Domain  kms.DomainID
@@ -73,6 +73,9 @@ type Config struct {
 	Judge func(ctx context.Context, node kms.NodeID, ev attest.Evidence, reportData [64]byte) (attest.Claims, error)
 	// Admits judges claims again, without evidence.
 	Admits func(node kms.NodeID, c attest.Claims) error
+	// Starts says whether a start of a member may have channels, which its boot key
+	// names: a domain may want nodes that were started again to join anew. Nil: any.
+	Starts func(node kms.NodeID, boot []byte) error
 	// EvidenceAge is how long evidence stands, by the policy in force; zero, or nil:
 	// as long as its claims do.
 	EvidenceAge func() time.Duration
@@ -87,6 +90,9 @@ func (c *Config) validate() error {
 	public, err := x509.MarshalPKIXPublicKey(&c.Key.PublicKey)
 	if err != nil || sha256.Sum256(public) != c.Node {
 		return kms.Errorf(kms.Invalid, "member.Config.Node is not the hash of the peer key")
+	}
+	if c.Starts == nil {
+		c.Starts = func(kms.NodeID, []byte) error { return nil }
 	}
 	if c.EvidenceAge == nil {
 		c.EvidenceAge = func() time.Duration { return 0 }

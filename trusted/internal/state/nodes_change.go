@@ -207,6 +207,9 @@ func (m *Machine) announceNode(by *command.Principal, p *command.AnnounceNode) R
 	if said.Feature < m.next.feature {
 		return refuseAs(tooOld(said.Feature, m.next.feature))
 	}
+	if m.next.rule.Standing.RestartMode == govern.Rejoin && len(old.Boot) > 0 && string(old.Boot) != string(said.Boot) {
+		return refuse(kms.Denied, "a node that was started again joins anew")
+	}
 	n := *old
 	n.Boot, n.Socket, n.API, n.Name, n.Feature, n.Generations = said.Boot, said.Socket, said.API, said.Name, said.Feature, said.Generations
 	if len(said.claims) > 0 {
