@@ -247,5 +247,6 @@ func eventOf(m *holdfastv1.Event) kms.Event {
 	}
 	e.Key, _ = kms.ParseKeyID(m.GetKeyId())
 	e.Credential, _ = kms.ParseCredentialID(m.GetCredentialId())
+	e.Node, _ = kms.ParseNodeID(m.GetNodeId())
 	return e
 }

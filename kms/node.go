@@ -70,7 +70,7 @@ func (d Departure) MarshalText() ([]byte, error) { return []byte(d.String()), ni
 type NodeInfo struct {
 	ID       NodeID   `json:"node_id"`
 	Name     string   `json:"name,omitempty"` // for people
-	Role     NodeRole `json:"role"`           // as the log's configuration has it
+	Role     NodeRole `json:"role"`           // as the log's configuration has it, or is about to
 	Leader   bool     `json:"leader"`
 	Self     bool     `json:"self"`              // it is the node that was asked
 	Socket   string   `json:"socket,omitempty"`  // where other nodes reach it

@@ -9,7 +9,6 @@ import (
 
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/disk"
-	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -18,8 +17,8 @@ type devRun struct {
 	home     *devHome
 	at       devPlacing
 	logger   *slog.Logger
-	child    bool               // of dev: nobody has chosen its ports
-	progress func(what string)  // how far it has come, for people
+	child    bool                 // of dev: nobody has chosen its ports
+	progress func(what string)    // how far it has come, for people
 	serving  func(devHello) error // it is about to serve
 }
 
@@ -28,10 +27,11 @@ type devRun struct {
 type devHello struct {
 	Progress string `json:"progress,omitempty"`
 
-	URL    string     `json:"url,omitempty"`
-	Peers  string     `json:"peers,omitempty"` // where other nodes reach it
-	Node   kms.NodeID `json:"node_id,omitzero"`
-	Domain string     `json:"domain,omitempty"`
+	URL    string `json:"url,omitempty"`
+	CA     string `json:"ca,omitempty"`
+	Peers  string `json:"peers,omitempty"` // where other nodes reach it
+	Node   string `json:"node_id,omitempty"`
+	Domain string `json:"domain,omitempty"`
 
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
@@ -89,7 +89,7 @@ func (r *devRun) publish(ctx context.Context, node *server.Node, sockets *devSoc
 		return err
 	}
 	st := node.Status()
-	if err := r.serving(devHello{URL: sockets.url(), Peers: sockets.peers.Address, Node: st.Node, Domain: st.DomainID.String()}); err != nil {
+	if err := r.serving(devHello{URL: sockets.url(), CA: r.home.path(caFile), Peers: sockets.peers.Address, Node: st.Node.String(), Domain: st.DomainID.String()}); err != nil {
 		return err
 	}
 	r.logger.Info("serving", "address", sockets.at.API, "peers", sockets.peers.Address)

@@ -50,7 +50,7 @@ func (r *devRun) openSockets() (s *devSockets, err error) {
 // time is taken: the others are told.
 func (r *devRun) openPeers(at, address string) (*peer.Socket, error) {
 	s, err := peer.Listen(at, address, r.logger)
-	if errors.Is(err, kms.Unavailable) && r.at.PeerListen == "" && r.anyPort {
+	if errors.Is(err, kms.Unavailable) && r.at.PeerListen == "" && r.child {
 		r.logger.Warn("the port for other nodes is taken, so it is another one now", "cause", err)
 		s, err = peer.Listen(freeListen, address, r.logger)
 	}

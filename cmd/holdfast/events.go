@@ -49,6 +49,7 @@ type eventDoc struct {
 	Key        *kms.KeyID        `json:"key_id,omitempty"`
 	Credential *kms.CredentialID `json:"credential_id,omitempty"`
 	Alias      string            `json:"alias,omitempty"`
+	Node       kms.NodeID        `json:"node_id,omitzero"`
 	Number     uint64            `json:"number,omitempty"`
 	At         time.Time         `json:"at,omitzero"`
 	Reason     string            `json:"reason,omitempty"`
@@ -56,7 +57,7 @@ type eventDoc struct {
 }
 
 func eventDocOf(e kms.Event) eventDoc {
-	d := eventDoc{Index: e.Index, Time: e.Time.UTC(), Kind: e.Kind.String(), Alias: e.Alias, Number: e.Number, At: e.At, Reason: e.Reason, Text: eventText(e)}
+	d := eventDoc{Index: e.Index, Time: e.Time.UTC(), Kind: e.Kind.String(), Alias: e.Alias, Node: e.Node, Number: e.Number, At: e.At, Reason: e.Reason, Text: eventText(e)}
 	if e.Index != 0 {
 		d.Sub = &e.Sub
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/collateral"
 	"github.com/holdfast-kms/holdfast/host/disk"
-	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/host/wallclock"
 	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -31,7 +30,7 @@ type node struct {
 	// The rest is for tests: no flag reaches it.
 	platform    server.Platform // nil: the TEE of this machine
 	development bool            // take evidence under a root that is no vendor's
-	serving     func(address string, ca []byte)
+	serving     func(place)
 }
 
 const (
@@ -94,29 +93,6 @@ func (n *node) found(ctx context.Context) error {
 		}
 		n.log.Info("founded", "dir", n.set.dir)
 		return nil
-	})
-}
-
-// serve serves until ctx ends.
-func (n *node) serve(ctx context.Context) error {
-	return n.with(ctx, disk.Open, func(cfg server.Config, d *disk.Disk) (err error) {
-		opened, err := server.Open(ctx, cfg)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, opened.Close()) }()
-		if err := d.PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
-			n.log.Warn("files set aside were not removed", "cause", err)
-		}
-		l, err := listen.TCP(n.set.listen, listen.Config{Log: n.log})
-		if err != nil {
-			return err
-		}
-		n.log.Info("serving", "address", l.Addr().String(), "node", opened.Status().Node.String())
-		if n.serving != nil {
-			n.serving(l.Addr().String(), opened.CA())
-		}
-		return opened.Serve(ctx, l)
 	})
 }
 

@@ -47,7 +47,7 @@ func (n *Node) peers() map[kms.NodeID]member.Peer {
 }
 
 func (n *Node) nodeInfo(view *state.View, rec *state.Node, leader kms.NodeID, peer member.Peer) kms.NodeInfo {
-	i := kms.NodeInfo{ID: rec.ID, Name: rec.Name, Role: view.Role(rec.ID), Leader: rec.ID == leader, Self: rec.ID == n.who.node,
+	i := kms.NodeInfo{ID: rec.ID, Name: rec.Name, Role: roleOf(view, rec), Leader: rec.ID == leader, Self: rec.ID == n.who.node,
 		Socket: rec.Socket, API: rec.API, Replaces: rec.Replaces, TEE: string(rec.Claims.TEE), Program: state.Program(rec.Claims),
 		TCBStatus: string(rec.Claims.Status), EvaluationNumber: rec.Claims.EvaluationNumber, Simulated: rec.Claims.Simulated,
 		Proved: time.Unix(0, rec.Proved).UTC(), ValidUntil: rec.Claims.ValidUntil, FeatureLevel: rec.Feature, Generations: rec.Generations,
@@ -58,6 +58,15 @@ func (n *Node) nodeInfo(view *state.View, rec *state.Node, leader kms.NodeID, pe
 	}
 	i.Trouble = n.trouble(view, rec, peer)
 	return i
+}
+
+// roleOf is the role that a node has, or is about to have: one that was admitted
+// does not wait any more.
+func roleOf(view *state.View, rec *state.Node) kms.NodeRole {
+	if role := view.Role(rec.ID); role != kms.RoleWaiting || !rec.Member() {
+		return role
+	}
+	return kms.RoleLearner
 }
 
 // trouble is why a node does not serve, as far as this one knows and everybody

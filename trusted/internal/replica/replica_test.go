@@ -543,7 +543,11 @@ func TestRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.refuses()
-	if _, err := gone.write(); !errors.Is(err, kms.Unavailable) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	cmd, _ := c.enrol()
+	cmd.Id = c.name()
+	if _, err := gone.Propose(ctx, cmd); !errors.Is(err, kms.Unavailable) {
 		t.Errorf("its command: %v", err)
 	}
 	for _, m := range c.others(gone) {
