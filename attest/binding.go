@@ -18,6 +18,7 @@ const (
 	ForService   Purpose = "service"   // a node to its clients: TLS key and CA key
 	ForWorkload  Purpose = "workload"  // a client to the domain: the key of its certificate
 	ForEnrolment Purpose = "enrolment" // a client to the domain, for a first credential
+	ForRecovery  Purpose = "recovery"  // a new node to who holds shares: its key, and the one that shares are sealed to
 	ForChallenge Purpose = "challenge" // a node for whoever asks, for a challenge of the asker's
 )
 

@@ -19,9 +19,10 @@ const (
 	DeedRotate Deed = iota + 1 // make the next generation of the master secret
 	DeedRetire                 // end all use of a generation
 	DeedRemove                 // have a node leave the domain for good
+	DeedBackup                 // make a backup of the domain
 )
 
-var deedNames = [...]string{DeedRotate: "rotate-master-secret", DeedRetire: "retire-generation", DeedRemove: "remove-node"}
+var deedNames = [...]string{DeedRotate: "rotate-master-secret", DeedRetire: "retire-generation", DeedRemove: "remove-node", DeedBackup: "backup"}
 
 // Valid reports whether d is one of the deeds above.
 func (d Deed) Valid() bool { return d > 0 && int(d) < len(deedNames) }
@@ -39,15 +40,15 @@ func (d Deed) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 // UnmarshalText reads the deed's name.
 func (d *Deed) UnmarshalText(text []byte) error { return readEnum(d, deedNames[:], string(text)) }
 
-// An Order has a domain do one thing to its master secrets or its nodes, once. To
-// rotate or to remove a node takes one operator or the owner; to retire takes the
+// An Order has a domain do one thing, once. To rotate, to remove a node or to make
+// a backup takes one operator or the owner; to retire takes the
 // signers' threshold, for what only the retired generation derives is lost to
 // those who still need it.
 type Order struct {
 	Version    int          `json:"version"` // OrderVersion
 	Domain     kms.DomainID `json:"domain"`
 	Deed       Deed         `json:"deed"`
-	Generation uint32       `json:"generation"`    // that is made, or that ends; 0 with DeedRemove
+	Generation uint32       `json:"generation"`    // that is made, or that ends; 0 with the other deeds
 	Node       kms.NodeID   `json:"node,omitzero"` // that leaves; with DeedRemove alone
 	Expires    time.Time    `json:"expires"`       // whole seconds
 	Nonce      Nonce        `json:"nonce"`         // the domain remembers which are spent
@@ -67,11 +68,11 @@ func (o *Order) Validate() error {
 	case o.Domain == kms.DomainID{}:
 		return kms.Errorf(kms.Invalid, "order: names no domain").WithField("domain")
 	case !o.Deed.Valid():
-		return kms.Errorf(kms.Invalid, "order: none of %q, %q and %q", DeedRotate, DeedRetire, DeedRemove).WithField("deed")
+		return kms.Errorf(kms.Invalid, "order: none of %q, %q, %q and %q", DeedRotate, DeedRetire, DeedRemove, DeedBackup).WithField("deed")
 	case (o.Deed == DeedRemove) != (o.Node != kms.NodeID{}):
 		return kms.Errorf(kms.Invalid, "order: a node goes with %q", DeedRemove).WithField("node")
-	case o.Deed == DeedRemove && o.Generation != 0:
-		return kms.Errorf(kms.Invalid, "order: no generation goes with %q", DeedRemove).WithField("generation")
+	case o.Deed >= DeedRemove && o.Generation != 0:
+		return kms.Errorf(kms.Invalid, "order: no generation goes with %q", o.Deed).WithField("generation")
 	case o.Deed == DeedRotate && o.Generation == 0:
 		return kms.Errorf(kms.Invalid, "order: generation 0 is made when the domain is founded").WithField("generation")
 	case !wholeTime(o.Expires):
@@ -115,7 +116,7 @@ func (s Standing) mayOrder(p *Policy, e *Envelope, d Deed) error {
 	case d == DeedRetire:
 		_, err := s.rules().authority(e)
 		return err
-	case d != DeedRotate && d != DeedRemove || p == nil: // "unknown" is nobody's
+	case d != DeedRotate && d != DeedRemove && d != DeedBackup || p == nil: // "unknown" is nobody's
 		return kms.Errorf(kms.Denied, "order: nobody may order %q", d).WithField("deed")
 	}
 	who, err := e.signers(append(slices.Clone(p.Operators), s.Owner)...)

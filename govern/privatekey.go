@@ -30,7 +30,8 @@ const (
 type PrivateKey struct {
 	public PublicKey
 	signer func(message []byte) ([]byte, error)
-	der    func() ([]byte, error) // PKCS #8
+	der    func() ([]byte, error)                    // PKCS #8
+	unseal func(info, sealed []byte) ([]byte, error) // nil: nothing is sealed to such a key
 }
 
 // NewPrivateKey makes a key. The error is Invalid.
@@ -66,6 +67,7 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 			sum := sha256.Sum256(m)
 			return ecdsa.SignASN1(rand.Reader, key, sum[:])
 		}
+		k.unseal = unsealer(key)
 	}
 	var err error
 	if k.public, err = NewPublicKey(public); err != nil {

@@ -57,6 +57,10 @@ const (
 	EventFeatureRaised // Number: the domain's feature level from now on
 	EventTimeJumped    // domain time went on by more than a minute at once; Number: by how many seconds
 
+	EventBackupMade      // Number: the generation that it is encrypted under
+	EventDomainRecovered // Node: the one that carries on; Number: how many recoveries there were
+	EventRecoveryDealt   // Number: how many shares of the recovery key there are now
+
 	eventKindEnd
 )
 
@@ -76,6 +80,8 @@ var eventKindNames = [...]string{
 
 	EventNodeWaiting: "node_waiting", EventNodeApproved: "node_approved", EventNodeAdmitted: "node_admitted", EventNodeJoined: "node_joined",
 	EventNodeLeft: "node_left", EventNodeEvicted: "node_evicted", EventFeatureRaised: "feature_raised", EventTimeJumped: "time_jumped",
+
+	EventBackupMade: "backup_made", EventDomainRecovered: "domain_recovered", EventRecoveryDealt: "recovery_dealt",
 }
 
 // EventKinds lists every kind, for tables that must be exhaustive.

@@ -40,21 +40,24 @@ const (
 	NodeRefused                       // the policy in force does not admit what it proved
 	NodeAged                          // it proved nothing for longer than the policy allows
 	NodeReplaced                      // another node came for it
+	NodeLost                          // the domain was recovered without it
 )
 
 var departureNames = [...]string{NodeDrained: "drained", NodeExpelled: "removed by order", NodeRefused: "refused by the policy",
-	NodeAged: "evidence too old", NodeReplaced: "replaced"}
+	NodeAged: "evidence too old", NodeReplaced: "replaced", NodeLost: "lost before a recovery"}
 
 // Departures lists every departure, for tables that must be exhaustive.
 func Departures() []Departure {
-	return []Departure{NodeDrained, NodeExpelled, NodeRefused, NodeAged, NodeReplaced}
+	return []Departure{NodeDrained, NodeExpelled, NodeRefused, NodeAged, NodeReplaced, NodeLost}
 }
 
 // Valid reports whether d is one of the departures above.
 func (d Departure) Valid() bool { return d > 0 && int(d) < len(departureNames) }
 
 // Forced reports whether the node did not go of its own accord.
-func (d Departure) Forced() bool { return d == NodeExpelled || d == NodeRefused || d == NodeAged }
+func (d Departure) Forced() bool {
+	return d == NodeExpelled || d == NodeRefused || d == NodeAged || d == NodeLost
+}
 
 func (d Departure) String() string {
 	if !d.Valid() {

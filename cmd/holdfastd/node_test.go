@@ -9,8 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,7 +61,19 @@ func (r *rig) node(development bool) node {
 
 // args are those of a command, with the ones that every command needs.
 func (r *rig) args(command string, more ...string) []string {
-	return append([]string{command, "--dir", r.path("node"), "--charter", r.path("charter")}, more...)
+	args := append([]string{command, "--dir", r.path("node"), "--charter", r.path("charter")}, more...)
+	if !slices.Contains(more, "--collateral-bundle") {
+		args = append(args, "--pcs", nothingPublished(r.t))
+	}
+	return args
+}
+
+// nothingPublished is a vendor's service that knows nothing: the simulated machine
+// brings its collateral along, and no test asks the vendor itself.
+func nothingPublished(t *testing.T) string {
+	s := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // must runs the program, which must exit with a status and log the text.
@@ -105,41 +119,50 @@ func (r *rig) found() {
 	r.must(exitOK, `"msg":"founded"`, r.node(true), r.args("found", "--bootstrap", r.path("bootstrap"), "--policy", r.path("policy"))...)
 }
 
-// serve serves until the test calls stop, which returns the exit status.
-func (r *rig) serve() (url string, ca []byte, stop func() int) {
+// start starts to serve, until the test calls stop, which returns the exit status.
+func (r *rig) start(more ...string) (at <-chan place, stop func() int) {
 	r.t.Helper()
 	r.log.Reset()
-	at, ended := make(chan place, 1), make(chan int, 1)
+	served, ended := make(chan place, 1), make(chan int, 1)
 	n := r.node(true)
-	n.serving = func(p place) { at <- p }
+	n.serving = func(p place) { served <- p }
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { ended <- run(ctx, r.args("serve", "--listen", "127.0.0.1:0"), io.Discard, n) }()
+	go func() {
+		ended <- run(ctx, r.args("serve", append([]string{"--listen", "127.0.0.1:0"}, more...)...), io.Discard, n)
+		close(served)
+	}()
 	stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	r.t.Cleanup(func() { stop() })
-	select {
-	case p := <-at:
-		return "https://" + p.api, p.ca, stop
-	case s := <-ended:
-		ended <- s
-		r.t.Fatalf("status %d:\n%s", s, &r.log)
-		return
+	return served, stop
+}
+
+// serve serves until the test calls stop.
+func (r *rig) serve(more ...string) (at place, stop func() int) {
+	r.t.Helper()
+	served, stop := r.start(more...)
+	at, ok := <-served
+	if !ok {
+		r.t.Fatalf("status %d:\n%s", stop(), &r.log)
 	}
+	return at, stop
 }
 
 // A status is what the node tells anyone of itself, as far as this looks.
 type status struct {
-	Ready, Secure             bool
-	Domain, Node, Attestation string
-	DomainID                  string `json:"domain_id"`
+	Ready, Secure       bool
+	Domain, Attestation string
+	Node                string `json:"node_id"`
+	DomainID            string `json:"domain_id"`
+	Voters              int
 }
 
-func get(t *testing.T, url string, ca []byte) status {
+func get(t *testing.T, at place) status {
 	t.Helper()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
+	roots.AppendCertsFromPEM(at.ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: transport}).Get(url + "/status")
+	answer, err := (&http.Client{Transport: transport}).Get("https://" + at.api + "/status")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,8 +180,8 @@ func TestLife(t *testing.T) {
 	r.found()
 	var first status
 	for run := range 2 {
-		url, ca, stop := r.serve()
-		s := get(t, url, ca)
+		at, stop := r.serve()
+		s := get(t, at)
 		if !s.Ready || s.Secure || s.Domain != r.rulers.Charter.Name || !strings.HasPrefix(s.Attestation, "simulated sgx") {
 			t.Errorf("run %d: %+v", run, s)
 		}
@@ -233,7 +256,7 @@ func TestRefusals(t *testing.T) {
 	r.write("bundle", []byte("{}"))
 	r.must(exitFailed, `"hint"`, r.node(true), r.args("serve", "--collateral-bundle", r.path("bundle"))...)
 
-	_, _, stop := r.serve()
+	_, stop := r.serve()
 	in := newRig(t) // another log
 	in.dir = r.dir
 	in.must(exitFailed, "stop the process", r2(in, r), r.args("serve", "--listen", "127.0.0.1:0")...)

@@ -19,6 +19,9 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 	}
 	s.Leader, _ = n.replica.Leader()
 	peers := n.peers()
+	if s.Ready && s.Voters > 1 && s.Leader == (kms.NodeID{}) {
+		s.Ready, s.Reason = false, alone(peers)
+	}
 	view.Nodes(func(rec *state.Node) bool {
 		s.Nodes = append(s.Nodes, n.nodeInfo(view, rec, s.Leader, peers[rec.ID]))
 		return true
@@ -33,6 +36,17 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 	default:
 		s.Warnings = append(s.Warnings, fmt.Sprintf("mode sealed: restoring an older state of %d of the %d nodes together cannot be noticed", s.Voters/2+1, s.Voters))
 	}
+}
+
+// alone says why a node has no leader to ask: the others refuse it, or cannot be
+// reached.
+func alone(peers map[kms.NodeID]member.Peer) string {
+	for _, p := range peers {
+		if errors.Is(p.Refusal, kms.Denied) {
+			return "no leader is known: " + p.Refusal.Error()
+		}
+	}
+	return "no leader is known: most of the domain's nodes are not reached, or are about to choose one"
 }
 
 func (n *Node) peers() map[kms.NodeID]member.Peer {

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"net/http"
 
 	"github.com/holdfast-kms/holdfast/attest"
@@ -75,6 +76,9 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 		n.cfg.Logger.Warn("a node that wants to join is refused", "node", who.String(), "cause", err)
 		return nil, err
 	}
+	if _, there := view.Member(who); there { // approved while it waited, or it begins again where it stopped
+		return joined(view, who, view.Index())
+	}
 	replaces, proven, err := m.replacement(ctx, who, ask)
 	if err != nil {
 		return nil, err
@@ -91,12 +95,16 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 		}
 		return &command.Command{Op: &command.Command_PutNode{PutNode: p}}, nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, kms.Exists) {
 		return nil, err
 	}
 	m.nudge()
+	refusal := err
 	if view, err = n.replica.View(ctx); err != nil {
 		return nil, err
+	}
+	if _, there := view.Member(who); refusal != nil && !there { // else it was approved just now
+		return nil, refusal
 	}
 	return joined(view, who, res.Index)
 }

@@ -68,6 +68,9 @@ type Command struct {
 	//	*Command_RemoveNode
 	//	*Command_RaiseFeature
 	//	*Command_Checkpoint
+	//	*Command_RecoverDomain
+	//	*Command_PutRecovery
+	//	*Command_OrderBackup
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -426,6 +429,33 @@ func (x *Command) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *Command) GetRecoverDomain() *RecoverDomain {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecoverDomain); ok {
+			return x.RecoverDomain
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutRecovery() *PutRecovery {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutRecovery); ok {
+			return x.PutRecovery
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOrderBackup() *OrderBackup {
+	if x != nil {
+		if x, ok := x.Op.(*Command_OrderBackup); ok {
+			return x.OrderBackup
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -558,6 +588,18 @@ type Command_Checkpoint struct {
 	Checkpoint *Checkpoint `protobuf:"bytes,65,opt,name=checkpoint,proto3,oneof"`
 }
 
+type Command_RecoverDomain struct {
+	RecoverDomain *RecoverDomain `protobuf:"bytes,70,opt,name=recover_domain,json=recoverDomain,proto3,oneof"`
+}
+
+type Command_PutRecovery struct {
+	PutRecovery *PutRecovery `protobuf:"bytes,71,opt,name=put_recovery,json=putRecovery,proto3,oneof"`
+}
+
+type Command_OrderBackup struct {
+	OrderBackup *OrderBackup `protobuf:"bytes,72,opt,name=order_backup,json=orderBackup,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -621,6 +663,12 @@ func (*Command_RemoveNode) isCommand_Op() {}
 func (*Command_RaiseFeature) isCommand_Op() {}
 
 func (*Command_Checkpoint) isCommand_Op() {}
+
+func (*Command_RecoverDomain) isCommand_Op() {}
+
+func (*Command_PutRecovery) isCommand_Op() {}
+
+func (*Command_OrderBackup) isCommand_Op() {}
 
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
@@ -721,6 +769,7 @@ type Found struct {
 	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`                        // the founder's, for the key that the bootstrap names
 	SigningKey    []byte                 `protobuf:"bytes,10,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // runtime signing key of generation 0, Ed25519
 	Founder       *Node                  `protobuf:"bytes,20,opt,name=founder,proto3" json:"founder,omitempty"`                         // what its evidence proved, and where it is reached
+	Recovery      *Recovery              `protobuf:"bytes,21,opt,name=recovery,proto3" json:"recovery,omitempty"`                       // with master secret 0; absent: the charter has no recovery keys
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -828,6 +877,13 @@ func (x *Found) GetSigningKey() []byte {
 func (x *Found) GetFounder() *Node {
 	if x != nil {
 		return x.Founder
+	}
+	return nil
+}
+
+func (x *Found) GetRecovery() *Recovery {
+	if x != nil {
+		return x.Recovery
 	}
 	return nil
 }
@@ -1183,6 +1239,7 @@ type PutGeneration struct {
 	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // its runtime signing key, Ed25519
 	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`                             // an operator's or the owner's envelope; empty: the policy's interval has passed
 	Holders       [][]byte               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`                         // ids of the voters that have it durably
+	Recovery      []byte                 `protobuf:"bytes,6,opt,name=recovery,proto3" json:"recovery,omitempty"`                       // the secret, sealed to the recovery key; empty: there is none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1248,6 +1305,13 @@ func (x *PutGeneration) GetOrder() []byte {
 func (x *PutGeneration) GetHolders() [][]byte {
 	if x != nil {
 		return x.Holders
+	}
+	return nil
+}
+
+func (x *PutGeneration) GetRecovery() []byte {
+	if x != nil {
+		return x.Recovery
 	}
 	return nil
 }
@@ -2323,6 +2387,400 @@ func (x *Checkpoint) GetDigest() []byte {
 	return nil
 }
 
+// RecoverDomain revives a domain that lost its quorum: one node carries on, and
+// all others are gone for good.
+type RecoverDomain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Document      []byte                 `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"` // the envelope of owner and threshold
+	Node          *Node                  `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`         // that carries on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverDomain) Reset() {
+	*x = RecoverDomain{}
+	mi := &file_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverDomain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverDomain) ProtoMessage() {}
+
+func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverDomain.ProtoReflect.Descriptor instead.
+func (*RecoverDomain) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RecoverDomain) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *RecoverDomain) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// PutRecovery deals the recovery key anew, to the recovery keys of an amendment.
+type PutRecovery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Recovery      *Recovery              `protobuf:"bytes,2,opt,name=recovery,proto3" json:"recovery,omitempty"` // absent: there are no recovery keys any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRecovery) Reset() {
+	*x = PutRecovery{}
+	mi := &file_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRecovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRecovery) ProtoMessage() {}
+
+func (x *PutRecovery) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRecovery.ProtoReflect.Descriptor instead.
+func (*PutRecovery) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PutRecovery) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *PutRecovery) GetRecovery() *Recovery {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
+// OrderBackup spends the order that a backup is made by.
+type OrderBackup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         []byte                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"` // an operator's or the owner's envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderBackup) Reset() {
+	*x = OrderBackup{}
+	mi := &file_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderBackup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderBackup) ProtoMessage() {}
+
+func (x *OrderBackup) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderBackup.ProtoReflect.Descriptor instead.
+func (*OrderBackup) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *OrderBackup) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// Recovery is what brings the master secrets back when every node is lost.
+type Recovery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublicKey     []byte                 `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // MLKEM768-X25519
+	Threshold     uint32                 `protobuf:"varint,2,opt,name=threshold,proto3" json:"threshold,omitempty"`                 // how many shares make the private half
+	Commitments   [][]byte               `protobuf:"bytes,3,rep,name=commitments,proto3" json:"commitments,omitempty"`              // that shares are verified by
+	Shares        []*RecoveryShare       `protobuf:"bytes,4,rep,name=shares,proto3" json:"shares,omitempty"`                        // numbered from 1, in the order of the charter's recovery keys
+	Generations   []*SealedGeneration    `protobuf:"bytes,5,rep,name=generations,proto3" json:"generations,omitempty"`              // those in use, in commands alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recovery) Reset() {
+	*x = Recovery{}
+	mi := &file_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recovery) ProtoMessage() {}
+
+func (x *Recovery) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
+func (*Recovery) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Recovery) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *Recovery) GetThreshold() uint32 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+func (x *Recovery) GetCommitments() [][]byte {
+	if x != nil {
+		return x.Commitments
+	}
+	return nil
+}
+
+func (x *Recovery) GetShares() []*RecoveryShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *Recovery) GetGenerations() []*SealedGeneration {
+	if x != nil {
+		return x.Generations
+	}
+	return nil
+}
+
+type RecoveryShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // id of the recovery key that it is sealed to: 32 bytes
+	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoveryShare) Reset() {
+	*x = RecoveryShare{}
+	mi := &file_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoveryShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoveryShare) ProtoMessage() {}
+
+func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoveryShare.ProtoReflect.Descriptor instead.
+func (*RecoveryShare) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RecoveryShare) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RecoveryShare) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+type SealedGeneration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedGeneration) Reset() {
+	*x = SealedGeneration{}
+	mi := &file_command_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedGeneration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedGeneration) ProtoMessage() {}
+
+func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedGeneration.ProtoReflect.Descriptor instead.
+func (*SealedGeneration) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SealedGeneration) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SealedGeneration) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// PastRecovery is a recovery that was done.
+type PastRecovery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Document      []byte                 `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"` // its envelope
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`      // of the entry that it made
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastRecovery) Reset() {
+	*x = PastRecovery{}
+	mi := &file_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastRecovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastRecovery) ProtoMessage() {}
+
+func (x *PastRecovery) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastRecovery.ProtoReflect.Descriptor instead.
+func (*PastRecovery) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PastRecovery) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *PastRecovery) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PastRecovery) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 // PutEphemeral publishes the checksum of an epoch's secret: the first one for an
 // epoch is the one. The secret is in no entry.
 type PutEphemeral struct {
@@ -2335,7 +2793,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2805,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2818,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -2387,7 +2845,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2857,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2870,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -2441,7 +2899,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2911,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2924,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -2503,7 +2961,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2973,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2986,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -2571,7 +3029,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +3041,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +3054,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutAlias) GetName() string {
@@ -2630,7 +3088,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +3100,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +3113,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -2685,7 +3143,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +3155,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +3168,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -2753,7 +3211,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3223,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3236,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -2812,7 +3270,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +3282,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +3295,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -2865,7 +3323,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +3335,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +3348,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -2924,7 +3382,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3394,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3407,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -2974,7 +3432,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3444,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3457,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -3014,7 +3472,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3484,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3497,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -3073,7 +3531,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3543,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3556,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *App) GetId() []byte {
@@ -3132,7 +3590,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3602,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3615,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Credential) GetId() []byte {
@@ -3248,7 +3706,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3718,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3731,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Key) GetId() []byte {
@@ -3405,7 +3863,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3875,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3888,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Tag) GetName() string {
@@ -3460,7 +3918,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3930,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3943,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -3532,13 +3990,14 @@ type Generation struct {
 	Created       int64                  `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
 	Retired       int64                  `protobuf:"varint,5,opt,name=retired,proto3" json:"retired,omitempty"`                               // 0: in use
 	RetiredIndex  uint64                 `protobuf:"varint,6,opt,name=retired_index,json=retiredIndex,proto3" json:"retired_index,omitempty"` // of the entry that retired it
+	Recovery      []byte                 `protobuf:"bytes,7,opt,name=recovery,proto3" json:"recovery,omitempty"`                              // the secret, sealed to the recovery key
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +4009,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +4022,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -3608,6 +4067,13 @@ func (x *Generation) GetRetiredIndex() uint64 {
 	return 0
 }
 
+func (x *Generation) GetRecovery() []byte {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
 // SpentOrder is an order that was obeyed and has not expired.
 type SpentOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3619,7 +4085,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +4097,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +4110,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -3685,7 +4151,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +4163,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +4176,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Node) GetId() []byte {
@@ -3823,7 +4289,7 @@ type RemovedNode struct {
 
 func (x *RemovedNode) Reset() {
 	*x = RemovedNode{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3835,7 +4301,7 @@ func (x *RemovedNode) String() string {
 func (*RemovedNode) ProtoMessage() {}
 
 func (x *RemovedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3848,7 +4314,7 @@ func (x *RemovedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
 func (*RemovedNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RemovedNode) GetId() []byte {
@@ -3892,6 +4358,7 @@ type Record struct {
 	//	*Record_Alias
 	//	*Record_Node
 	//	*Record_RemovedNode
+	//	*Record_PastRecovery
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3899,7 +4366,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3911,7 +4378,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3924,7 +4391,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -4069,6 +4536,15 @@ func (x *Record) GetRemovedNode() *RemovedNode {
 	return nil
 }
 
+func (x *Record) GetPastRecovery() *PastRecovery {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_PastRecovery); ok {
+			return x.PastRecovery
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -4133,6 +4609,10 @@ type Record_RemovedNode struct {
 	RemovedNode *RemovedNode `protobuf:"bytes,51,opt,name=removed_node,json=removedNode,proto3,oneof"`
 }
 
+type Record_PastRecovery struct {
+	PastRecovery *PastRecovery `protobuf:"bytes,54,opt,name=past_recovery,json=pastRecovery,proto3,oneof"` // oldest first
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -4163,6 +4643,8 @@ func (*Record_Node) isRecord_Kind() {}
 
 func (*Record_RemovedNode) isRecord_Kind() {}
 
+func (*Record_PastRecovery) isRecord_Kind() {}
+
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -4177,7 +4659,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4671,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4684,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -4269,13 +4751,15 @@ type Header struct {
 	Learners      [][]byte               `protobuf:"bytes,31,rep,name=learners,proto3" json:"learners,omitempty"`                           // so
 	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                             // digest over the results of all commands
 	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                     // the last ones, oldest first
+	Term          uint64                 `protobuf:"varint,34,opt,name=term,proto3" json:"term,omitempty"`                                  // of the entry at index
+	Recovery      *Recovery              `protobuf:"bytes,35,opt,name=recovery,proto3" json:"recovery,omitempty"`                           // without sealed generations: they are with the generations
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4287,7 +4771,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4300,7 +4784,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -4443,6 +4927,20 @@ func (x *Header) GetCheckpoints() []*Checkpoint {
 	return nil
 }
 
+func (x *Header) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Header) GetRecovery() *Recovery {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
 // Ephemeral is what is published of an epoch's secret.
 type Ephemeral struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4455,7 +4953,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4965,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4978,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -4515,7 +5013,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +5025,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +5038,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -4568,7 +5066,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4580,7 +5078,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4593,7 +5091,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -4623,7 +5121,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +5133,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +5146,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Done) GetId() []byte {
@@ -4688,7 +5186,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4700,7 +5198,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4713,7 +5211,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -4727,7 +5225,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xd3\x11\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xa2\x13\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -4772,7 +5270,10 @@ const file_command_proto_rawDesc = "" +
 	"\rraise_feature\x18@ \x01(\v2\x1d.holdfast.log.v1.RaiseFeatureH\x00R\fraiseFeature\x12=\n" +
 	"\n" +
 	"checkpoint\x18A \x01(\v2\x1b.holdfast.log.v1.CheckpointH\x00R\n" +
-	"checkpointB\x04\n" +
+	"checkpoint\x12G\n" +
+	"\x0erecover_domain\x18F \x01(\v2\x1e.holdfast.log.v1.RecoverDomainH\x00R\rrecoverDomain\x12A\n" +
+	"\fput_recovery\x18G \x01(\v2\x1c.holdfast.log.v1.PutRecoveryH\x00R\vputRecovery\x12A\n" +
+	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackupB\x04\n" +
 	"\x02op\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
@@ -4783,7 +5284,7 @@ const file_command_proto_rawDesc = "" +
 	"\vrequest_mac\x18\x04 \x01(\fR\n" +
 	"requestMac\x12!\n" +
 	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\x12#\n" +
-	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\x91\x03\n" +
+	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xc8\x03\n" +
 	"\x05Found\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\fR\x06domain\x12\x18\n" +
 	"\acharter\x18\x02 \x01(\fR\acharter\x12\x1c\n" +
@@ -4797,7 +5298,8 @@ const file_command_proto_rawDesc = "" +
 	"\vsigning_key\x18\n" +
 	" \x01(\fR\n" +
 	"signingKey\x12/\n" +
-	"\afounder\x18\x14 \x01(\v2\x15.holdfast.log.v1.NodeR\afounder\"R\n" +
+	"\afounder\x18\x14 \x01(\v2\x15.holdfast.log.v1.NodeR\afounder\x125\n" +
+	"\brecovery\x18\x15 \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"R\n" +
 	"\bEvidence\x12\x10\n" +
 	"\x03tee\x18\x01 \x01(\tR\x03tee\x12\x14\n" +
 	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
@@ -4825,7 +5327,7 @@ const file_command_proto_rawDesc = "" +
 	"\tSetPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
 	"\fSetAmendment\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x9c\x01\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xb8\x01\n" +
 	"\rPutGeneration\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -4834,7 +5336,8 @@ const file_command_proto_rawDesc = "" +
 	"\vsigning_key\x18\x03 \x01(\fR\n" +
 	"signingKey\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\fR\x05order\x12\x18\n" +
-	"\aholders\x18\x05 \x03(\fR\aholders\"\xd0\x01\n" +
+	"\aholders\x18\x05 \x03(\fR\aholders\x12\x1a\n" +
+	"\brecovery\x18\x06 \x01(\fR\brecovery\"\xd0\x01\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -4917,7 +5420,32 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"Checkpoint\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"@\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"V\n" +
+	"\rRecoverDomain\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\x12)\n" +
+	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\"T\n" +
+	"\vPutRecovery\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x125\n" +
+	"\brecovery\x18\x02 \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"#\n" +
+	"\vOrderBackup\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\fR\x05order\"\xe6\x01\n" +
+	"\bRecovery\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x1c\n" +
+	"\tthreshold\x18\x02 \x01(\rR\tthreshold\x12 \n" +
+	"\vcommitments\x18\x03 \x03(\fR\vcommitments\x126\n" +
+	"\x06shares\x18\x04 \x03(\v2\x1e.holdfast.log.v1.RecoveryShareR\x06shares\x12C\n" +
+	"\vgenerations\x18\x05 \x03(\v2!.holdfast.log.v1.SealedGenerationR\vgenerations\"9\n" +
+	"\rRecoveryShare\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"B\n" +
+	"\x10SealedGeneration\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"T\n" +
+	"\fPastRecovery\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"@\n" +
 	"\fPutEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\"F\n" +
@@ -5012,7 +5540,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
 	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x14\n" +
-	"\x05state\x18\x14 \x01(\rR\x05state\"\xba\x01\n" +
+	"\x05state\x18\x14 \x01(\rR\x05state\"\xd6\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -5021,7 +5549,8 @@ const file_command_proto_rawDesc = "" +
 	"signingKey\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aretired\x18\x05 \x01(\x03R\aretired\x12#\n" +
-	"\rretired_index\x18\x06 \x01(\x04R\fretiredIndex\"<\n" +
+	"\rretired_index\x18\x06 \x01(\x04R\fretiredIndex\x12\x1a\n" +
+	"\brecovery\x18\a \x01(\fR\brecovery\"<\n" +
 	"\n" +
 	"SpentOrder\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
@@ -5045,7 +5574,7 @@ const file_command_proto_rawDesc = "" +
 	"\vRemovedNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\"\xb5\x06\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"\xfb\x06\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -5066,7 +5595,8 @@ const file_command_proto_rawDesc = "" +
 	"spentOrder\x12.\n" +
 	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05alias\x12+\n" +
 	"\x04node\x182 \x01(\v2\x15.holdfast.log.v1.NodeH\x00R\x04node\x12A\n" +
-	"\fremoved_node\x183 \x01(\v2\x1c.holdfast.log.v1.RemovedNodeH\x00R\vremovedNodeB\x06\n" +
+	"\fremoved_node\x183 \x01(\v2\x1c.holdfast.log.v1.RemovedNodeH\x00R\vremovedNode\x12D\n" +
+	"\rpast_recovery\x186 \x01(\v2\x1d.holdfast.log.v1.PastRecoveryH\x00R\fpastRecoveryB\x06\n" +
 	"\x04kind\"\x8f\x01\n" +
 	"\x05Alias\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
@@ -5074,7 +5604,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\xaf\x05\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xfa\x05\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -5100,7 +5630,9 @@ const file_command_proto_rawDesc = "" +
 	"\x06voters\x18\x1e \x03(\fR\x06voters\x12\x1a\n" +
 	"\blearners\x18\x1f \x03(\fR\blearners\x12\x18\n" +
 	"\aresults\x18  \x01(\fR\aresults\x12=\n" +
-	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\"Q\n" +
+	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\x12\x12\n" +
+	"\x04term\x18\" \x01(\x04R\x04term\x125\n" +
+	"\brecovery\x18# \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x12\n" +
@@ -5132,7 +5664,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),          // 0: holdfast.log.v1.Command
 	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
@@ -5161,46 +5693,53 @@ var file_command_proto_goTypes = []any{
 	(*RemoveNode)(nil),       // 24: holdfast.log.v1.RemoveNode
 	(*RaiseFeature)(nil),     // 25: holdfast.log.v1.RaiseFeature
 	(*Checkpoint)(nil),       // 26: holdfast.log.v1.Checkpoint
-	(*PutEphemeral)(nil),     // 27: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),           // 28: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),    // 29: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),  // 30: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),         // 31: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),      // 32: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),        // 33: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil), // 34: holdfast.log.v1.ScheduleDeletion
-	(*CancelDeletion)(nil),   // 35: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),      // 36: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 37: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 38: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 39: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 40: holdfast.log.v1.App
-	(*Credential)(nil),       // 41: holdfast.log.v1.Credential
-	(*Key)(nil),              // 42: holdfast.log.v1.Key
-	(*Tag)(nil),              // 43: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),       // 44: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),       // 45: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),       // 46: holdfast.log.v1.SpentOrder
-	(*Node)(nil),             // 47: holdfast.log.v1.Node
-	(*RemovedNode)(nil),      // 48: holdfast.log.v1.RemovedNode
-	(*Record)(nil),           // 49: holdfast.log.v1.Record
-	(*Alias)(nil),            // 50: holdfast.log.v1.Alias
-	(*Header)(nil),           // 51: holdfast.log.v1.Header
-	(*Ephemeral)(nil),        // 52: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),       // 53: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),             // 54: holdfast.log.v1.Seen
-	(*Done)(nil),             // 55: holdfast.log.v1.Done
-	(*End)(nil),              // 56: holdfast.log.v1.End
+	(*RecoverDomain)(nil),    // 27: holdfast.log.v1.RecoverDomain
+	(*PutRecovery)(nil),      // 28: holdfast.log.v1.PutRecovery
+	(*OrderBackup)(nil),      // 29: holdfast.log.v1.OrderBackup
+	(*Recovery)(nil),         // 30: holdfast.log.v1.Recovery
+	(*RecoveryShare)(nil),    // 31: holdfast.log.v1.RecoveryShare
+	(*SealedGeneration)(nil), // 32: holdfast.log.v1.SealedGeneration
+	(*PastRecovery)(nil),     // 33: holdfast.log.v1.PastRecovery
+	(*PutEphemeral)(nil),     // 34: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),           // 35: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),    // 36: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),  // 37: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),         // 38: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),      // 39: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),        // 40: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil), // 41: holdfast.log.v1.ScheduleDeletion
+	(*CancelDeletion)(nil),   // 42: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),      // 43: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),        // 44: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),    // 45: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),        // 46: holdfast.log.v1.ImportKey
+	(*App)(nil),              // 47: holdfast.log.v1.App
+	(*Credential)(nil),       // 48: holdfast.log.v1.Credential
+	(*Key)(nil),              // 49: holdfast.log.v1.Key
+	(*Tag)(nil),              // 50: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),       // 51: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),       // 52: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),       // 53: holdfast.log.v1.SpentOrder
+	(*Node)(nil),             // 54: holdfast.log.v1.Node
+	(*RemovedNode)(nil),      // 55: holdfast.log.v1.RemovedNode
+	(*Record)(nil),           // 56: holdfast.log.v1.Record
+	(*Alias)(nil),            // 57: holdfast.log.v1.Alias
+	(*Header)(nil),           // 58: holdfast.log.v1.Header
+	(*Ephemeral)(nil),        // 59: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),       // 60: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),             // 61: holdfast.log.v1.Seen
+	(*Done)(nil),             // 62: holdfast.log.v1.Done
+	(*End)(nil),              // 63: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	28, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	36, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	37, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	38, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	39, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	35, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	43, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	44, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	45, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	46, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
 	13, // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
 	14, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
@@ -5209,68 +5748,78 @@ var file_command_proto_depIdxs = []int32{
 	18, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
 	19, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
 	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	27, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	34, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
 	9,  // 17: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
 	10, // 18: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
 	12, // 19: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	29, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	31, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	32, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	33, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	34, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	35, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	30, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	36, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	38, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	39, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	40, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	41, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	42, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	37, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
 	21, // 27: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
 	22, // 28: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
 	23, // 29: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
 	24, // 30: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
 	25, // 31: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
 	26, // 32: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
-	4,  // 33: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 34: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	47, // 35: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
-	40, // 36: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	41, // 37: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 38: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	11, // 39: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	11, // 40: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	11, // 41: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	41, // 42: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	14, // 43: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	17, // 44: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	20, // 45: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
-	47, // 46: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
-	47, // 47: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
-	42, // 48: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	44, // 49: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	43, // 50: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	44, // 51: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	44, // 52: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	43, // 53: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	51, // 54: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	40, // 55: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	41, // 56: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	42, // 57: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	54, // 58: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	55, // 59: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	56, // 60: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	17, // 61: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 62: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	53, // 63: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	52, // 64: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	46, // 65: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	50, // 66: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	47, // 67: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
-	48, // 68: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
-	2,  // 69: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	45, // 70: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	4,  // 71: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	26, // 72: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	27, // 33: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
+	28, // 34: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
+	29, // 35: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
+	4,  // 36: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	3,  // 37: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	54, // 38: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	30, // 39: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
+	47, // 40: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	48, // 41: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	6,  // 42: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	11, // 43: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	11, // 44: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	11, // 45: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	48, // 46: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	14, // 47: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	17, // 48: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	20, // 49: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	54, // 50: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	54, // 51: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	54, // 52: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
+	30, // 53: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
+	31, // 54: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
+	32, // 55: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
+	49, // 56: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	51, // 57: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	50, // 58: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	51, // 59: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	51, // 60: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	50, // 61: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	58, // 62: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	47, // 63: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	48, // 64: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	49, // 65: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	61, // 66: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	62, // 67: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	63, // 68: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	17, // 69: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	6,  // 70: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	60, // 71: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	59, // 72: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	53, // 73: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	57, // 74: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	54, // 75: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	55, // 76: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	33, // 77: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
+	2,  // 78: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	52, // 79: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	4,  // 80: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	26, // 81: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	30, // 82: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -5311,8 +5860,11 @@ func file_command_proto_init() {
 		(*Command_RemoveNode)(nil),
 		(*Command_RaiseFeature)(nil),
 		(*Command_Checkpoint)(nil),
+		(*Command_RecoverDomain)(nil),
+		(*Command_PutRecovery)(nil),
+		(*Command_OrderBackup)(nil),
 	}
-	file_command_proto_msgTypes[49].OneofWrappers = []any{
+	file_command_proto_msgTypes[56].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -5328,6 +5880,7 @@ func file_command_proto_init() {
 		(*Record_Alias)(nil),
 		(*Record_Node)(nil),
 		(*Record_RemovedNode)(nil),
+		(*Record_PastRecovery)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5335,7 +5888,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

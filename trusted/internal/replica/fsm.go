@@ -50,6 +50,7 @@ var _ raft.BatchingFSM = (*fsm)(nil)
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
 	for i, l := range logs {
+		f.machine.Term(l.Term)
 		switch l.Type {
 		case raft.LogCommand:
 			out[i] = f.machine.Apply(l.Index, l.Data)

@@ -40,7 +40,7 @@ func (m *Machine) enter(index uint64) {
 		all := append(slices.Clone(m.next.checkpoints), Checkpoint{Index: last, Digest: m.Digest()})
 		m.next.checkpoints = all[max(0, len(all)-keptCheckpoints):]
 	}
-	m.next.index = index
+	m.next.index, m.next.term = index, m.entering
 }
 
 // checkpoint compares with the leader's.

@@ -144,17 +144,19 @@ func text[T []byte | string](b []byte, s T) []byte { return append(number(b, uin
 // Digest names the whole state: what there can be many of by its tally, the rest
 // as a snapshot has it, and the results of all commands. It takes some tenths of
 // a millisecond, however many keys there are.
-func (m *Machine) Digest() (d [32]byte) {
-	v := m.next
+func (m *Machine) Digest() (d [32]byte) { return m.next.digest(m.replay.Floor()) }
+
+func (v *View) digest(replayFloor int64) (d [32]byte) {
 	h := sha256.New()
 	out := &recordWriter{w: bufio.NewWriterSize(h, 1<<12)}
-	header := v.header(m.replay.Floor())
+	header := v.header(replayFloor)
 	header.Checkpoints = nil // what was compared before is no part of it
 	out.put(&command.Record{Kind: &command.Record_Header{Header: header}})
 	v.writePast(out)
 	v.writeEphemerals(out)
 	v.writeOrders(out)
 	v.writeNodes(out)
+	v.writeRecoveries(out)
 	_ = out.w.Flush() // a hash takes everything
 	b := append([]byte(digestLabel), byte(snapshotFormat))
 	for _, n := range v.tally {

@@ -21,6 +21,7 @@ type Generation struct {
 	Created      int64
 	Retired      int64  // 0: in use
 	RetiredIndex uint64 // of the entry that retired it
+	Sealed       []byte // to the recovery key; nil: there is none, or it is retired
 }
 
 const (
@@ -177,9 +178,12 @@ func (m *Machine) putGeneration(by *command.Principal, p *command.PutGeneration)
 	if err := m.next.CheckHolders(p.GetHolders()); err != nil {
 		return refuseAs(err)
 	}
+	if err := m.next.sealedNext(p.GetRecovery()); err != nil {
+		return refuseAs(err)
+	}
 	m.spend(p.GetOrder(), govern.DeedRotate)
 	m.next.generations = append(slices.Clip(slices.Clone(m.next.generations)), Generation{Number: p.GetGeneration(),
-		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time})
+		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time, Sealed: exact(p.GetRecovery())})
 	return Result{}
 }
 
@@ -194,7 +198,7 @@ func (m *Machine) retireGeneration(by *command.Principal, p *command.RetireGener
 	m.spend(p.GetOrder(), govern.DeedRetire)
 	all := slices.Clone(m.next.generations)
 	g := &all[p.GetGeneration()]
-	g.Retired, g.RetiredIndex = max(m.next.time, 1), m.next.index
+	g.Retired, g.RetiredIndex, g.Sealed = max(m.next.time, 1), m.next.index, nil
 	m.next.generations = all
 	return Result{}
 }
@@ -313,7 +317,7 @@ func (m *Machine) foundGenerations(f *Founding) {
 func (v *View) putGenerations(h *command.Header) {
 	for _, g := range v.generations {
 		h.Generations = append(h.Generations, &command.Generation{Number: g.Number, Checksum: g.Checksum, SigningKey: g.SigningKey,
-			Created: g.Created, Retired: g.Retired, RetiredIndex: g.RetiredIndex})
+			Created: g.Created, Retired: g.Retired, RetiredIndex: g.RetiredIndex, Recovery: g.Sealed})
 	}
 	if a := v.authority; a != nil {
 		h.Authority = &command.Authority{Certificate: a.Certificate, Generation: a.Generation, WrappedKey: a.WrappedKey}
@@ -331,7 +335,7 @@ func (m *Machine) loadGenerations(h *command.Header) error {
 			return malformed("snapshot: generations")
 		}
 		m.next.generations = append(m.next.generations, Generation{Number: g.GetNumber(), Checksum: exact(g.GetChecksum()),
-			SigningKey: exact(g.GetSigningKey()), Created: g.GetCreated(), Retired: g.GetRetired(), RetiredIndex: g.GetRetiredIndex()})
+			SigningKey: exact(g.GetSigningKey()), Created: g.GetCreated(), Retired: g.GetRetired(), RetiredIndex: g.GetRetiredIndex(), Sealed: exact(g.GetRecovery())})
 	}
 	a := authorityFrom(h.GetAuthority())
 	m.next.authority = &a

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replay"
@@ -32,6 +33,9 @@ type Machine struct {
 	made   []kms.Event // by the command that is being applied
 	fatal  atomic.Pointer[error]
 	known  uint32 // the newest feature level that this program knows
+
+	entering uint64      // the term of the entry that comes next
+	was      govern.Head // before the recovery that is being applied
 
 	scratch []byte // what is hashed
 }
@@ -92,6 +96,9 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	var id kms.CommandID
 	if !fill(id[:], c.GetId()) {
 		return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log has no command id", index))
+	}
+	if c.GetRecoverDomain() != nil {
+		m.was = m.next.headAt(m.replay.Floor())
 	}
 	m.enter(index)
 	if !m.next.QuorumTime() { // a command that comes again tells the time too
@@ -222,6 +229,12 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.raiseFeature(c.GetPrincipal(), op.RaiseFeature)
 	case *command.Command_Checkpoint:
 		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
+	case *command.Command_RecoverDomain:
+		return m.recoverDomain(c.GetPrincipal(), m.was, op.RecoverDomain)
+	case *command.Command_PutRecovery:
+		return m.putRecovery(c.GetPrincipal(), op.PutRecovery)
+	case *command.Command_OrderBackup:
+		return m.orderBackup(c.GetPrincipal(), op.OrderBackup)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:
@@ -287,6 +300,10 @@ func (m *Machine) found(p *command.Found) Result {
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	m.foundGenerations(f)
+	if err := m.setRecovery(p.GetRecovery()); err != nil {
+		m.next.founding, m.next.rule = nil, nil
+		return refuseAs(err)
+	}
 	m.setFounder(founder)
 	return Result{}
 }

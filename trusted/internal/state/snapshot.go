@@ -61,6 +61,7 @@ func (s *Snapshot) Write(w io.Writer) error {
 	v.writeOrders(out)
 	v.writeNodes(out)
 	v.writeRemoved(out)
+	v.writeRecoveries(out)
 	s.writeRequests(out)
 	out.put(&command.Record{Kind: &command.Record_End{End: &command.End{Records: out.n}}})
 	if out.err != nil {
@@ -79,6 +80,7 @@ func (v *View) header(replayFloor int64) *command.Header {
 	v.putEpochs(h)
 	v.putMembers(h)
 	v.putCheckpoints(h)
+	v.putHead(h)
 	return h
 }
 
@@ -250,6 +252,8 @@ func (m *Machine) load(rec *command.Record) error {
 		return m.loadNode(r.Node)
 	case *command.Record_RemovedNode:
 		return m.loadRemoved(r.RemovedNode)
+	case *command.Record_PastRecovery:
+		return m.loadRecovery(r.PastRecovery)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:
@@ -266,7 +270,7 @@ func (m *Machine) loadHeader(h *command.Header) error {
 	}
 	m.next.index, m.next.time, m.next.revision = h.GetIndex(), h.GetTime(), h.GetRevision()
 	m.replay = replay.NewTable(replayLimit, h.GetReplayFloor())
-	if err := errors.Join(m.loadMembers(h), m.loadCheckpoints(h)); err != nil {
+	if err := errors.Join(m.loadMembers(h), m.loadCheckpoints(h), m.loadHead(h)); err != nil {
 		return err
 	}
 	if p := h.GetFound(); p != nil {

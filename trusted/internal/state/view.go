@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -48,6 +49,10 @@ type View struct {
 	checkpoints      []Checkpoint               // the last ones, oldest first; a change makes a new slice
 	tally            tally                      // of the records that there can be many of
 	results          [32]byte                   // digest over the results of all commands
+
+	term       uint64           // of the entry at index
+	recovery   *backup.Recovery // nil: none; a change makes a new one
+	recoveries []PastRecovery   // oldest first; a change makes a new slice
 
 	replayFloor int64
 
