@@ -84,6 +84,8 @@ type devReady struct {
 	AppID  string `json:"appid"`
 	APIKey string `json:"apikey"`
 	Dir    string `json:"dir"`
+
+	Metrics string `json:"metrics,omitempty"` // URL
 }
 
 // ready says that the proof held, and where everything is.
@@ -92,11 +94,14 @@ func (c *devCmd) ready(s *session, home *devHome, p *proof) error {
 	if err != nil {
 		return err
 	}
-	ready := devReady{URL: p.node.url, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir}
+	ready := devReady{URL: p.node.url, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir, Metrics: p.node.metrics}
 	return s.show(ready, func(w io.Writer) {
 		domainSummary(w, p.status)
 		if !c.Exit {
 			home.tour(w, p.node.url, cred.AppID)
+			if p.node.metrics != "" {
+				fmt.Fprintf(w, "Metrics at %s\n", p.node.metrics)
+			}
 		}
 	})
 }

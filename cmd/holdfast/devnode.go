@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/harden"
 	"github.com/holdfast-kms/holdfast/host/heap"
@@ -37,6 +38,8 @@ type devHello struct {
 	URL   string `json:"url,omitempty"`
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+
+	Metrics string `json:"metrics,omitempty"` // URL
 }
 
 func (c *devNodeCmd) Run(s *session) error {
@@ -60,13 +63,24 @@ func (c *devNodeCmd) serve(ctx context.Context, s *session) (err error) {
 		return err
 	}
 	defer heap.Floor(heapFloor)()
-	home := &devHome{dir: c.Dir, tuning: c.devTuning}
+	home := &devHome{dir: c.Dir, tuning: c.devTuning, api: program()}
 	log, err := os.OpenFile(home.path(logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	logger := slog.New(slog.NewJSONHandler(log, nil))
+	metrics, err := mount.ListenMetrics(c.Metrics, &home.api, logger)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
+	probe, err := backlog.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, probe.Close()) }()
+	home.delay = probe.Delay
 	node, d, err := home.open(ctx, logger)
 	if err != nil {
 		logger.Error("node did not start", "cause", err)
@@ -80,7 +94,8 @@ func (c *devNodeCmd) serve(ctx context.Context, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.encode(s.stdout, devHello{URL: "https://" + l.Addr().String()}); err != nil {
+	defer metrics.Serve(node, l)()
+	if err := s.encode(s.stdout, devHello{URL: "https://" + l.Addr().String(), Metrics: metrics.URL()}); err != nil {
 		return err
 	}
 	logger.Info("serving", "address", l.Addr().String())
@@ -108,7 +123,11 @@ func (h *devHome) open(ctx context.Context, logger *slog.Logger) (*server.Node, 
 		return nil, nil, because(err, "a charter is there, so the node's state should be: put the folder back, or choose another --dir",
 			"opening the node's state")
 	}
-	node, err := server.Open(ctx, h.serverConfig(platform, d, charter, logger))
+	cfg := h.serverConfig(platform, d, charter, logger)
+	if cfg.AuditSinks, err = h.auditSinks(); err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	node, err := server.Open(ctx, cfg)
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Close())
 	}
@@ -132,6 +151,8 @@ type devNode struct {
 	in   io.WriteCloser
 	done chan struct{}
 	err  error // once done is closed
+
+	metrics string // URL; "": there are none
 }
 
 // startNode starts a node process and waits until it serves.
@@ -164,7 +185,7 @@ func startNode(ctx context.Context, home *devHome, listen string) (*devNode, err
 	if err != nil {
 		return nil, errors.Join(err, n.kill())
 	}
-	n.url = hello.URL
+	n.url, n.metrics = hello.URL, hello.Metrics
 	return n, nil
 }
 

@@ -25,7 +25,7 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
       First step of founding: make the node's key, and write evidence for it that owner and signers look at.
   holdfastd found --dir DIR --charter FILE --bootstrap FILE --policy FILE [--name NAME]...
       Second step: found the domain by the documents that they signed.
-  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT]
+  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--audit NAME=PLACE]...
       Serve.
 
 `
@@ -38,8 +38,9 @@ type settings struct {
 	dir, charter           string
 	out, bootstrap, policy string
 	names                  []string
-	listen                 string
+	listen, metrics        string
 	pcs, bundle, cache     string
+	audit                  []string
 }
 
 // flags are those of one command. The flag package's own set is left alone:
@@ -60,7 +61,10 @@ func (s *settings) flags(command string) *flag.FlagSet {
 		f.Func("name", "DNS `name` or IP address that the node is reached by, for its certificate; may be given several times; default: loopback",
 			func(name string) error { s.names = append(s.names, name); return nil })
 	case "serve":
+		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
+			func(sink string) error { s.audit = append(s.audit, sink); return nil })
 		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
+		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
 	}
 	return f
 }

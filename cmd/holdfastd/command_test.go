@@ -67,7 +67,7 @@ func TestHelp(t *testing.T) {
 func TestFlags(t *testing.T) {
 	for command, want := range map[string]string{
 		"found": "bootstrap charter collateral-bundle collateral-cache dir name out pcs policy",
-		"serve": "charter collateral-bundle collateral-cache dir listen pcs",
+		"serve": "charter collateral-bundle collateral-cache dir listen metrics pcs",
 	} {
 		var got []string
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) { got = append(got, f.Name) })

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/collateral"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/listen"
@@ -100,6 +101,22 @@ func (n *node) found(ctx context.Context) error {
 // serve serves until ctx ends.
 func (n *node) serve(ctx context.Context) error {
 	return n.with(ctx, disk.Open, func(cfg server.Config, d *disk.Disk) (err error) {
+		api := program()
+		metrics, err := mount.ListenMetrics(n.set.metrics, &api, n.log)
+		if err != nil {
+			return err
+		}
+		defer metrics.Close()
+		cfg.Mount = api.Handler
+		probe, err := backlog.Start()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, probe.Close()) }()
+		cfg.Delay = probe.Delay
+		if cfg.AuditSinks, err = n.auditSinks(); err != nil {
+			return err
+		}
 		opened, err := server.Open(ctx, cfg)
 		if err != nil {
 			return err
@@ -113,6 +130,7 @@ func (n *node) serve(ctx context.Context) error {
 			return err
 		}
 		n.log.Info("serving", "address", l.Addr().String(), "node", opened.Status().Node.String())
+		defer metrics.Serve(opened, l)()
 		if n.serving != nil {
 			n.serving(l.Addr().String(), opened.CA())
 		}

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/auditing"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/keyring"
@@ -22,6 +24,7 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/internal/runtimes"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+	"github.com/holdfast-kms/holdfast/trusted/internal/traffic"
 )
 
 // stateDir is the folder, as the Disk understands it, of everything a node keeps.
@@ -39,6 +42,7 @@ type Node struct {
 	replica *replica.Replica
 	authn   *authn.Authenticator
 	core    *core.Core
+	audit   *auditing.Log
 	issuer  *issuer
 
 	standing    *standing
@@ -46,6 +50,8 @@ type Node struct {
 	runtimes    *runtimes.Keys
 	generations *generations
 	watched     watched
+	gate        *traffic.Gate
+	draining    atomic.Bool // Serve is letting requests under way finish
 	stopWork    context.CancelFunc
 	work        sync.WaitGroup
 
@@ -92,6 +98,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, charter: charter, stopWork: func() {}}
 	n.standing = newStanding(&n.cfg, charter, claims)
+	n.gate = newGate(&n.cfg)
 	if n.who, err = s.readIdentity(); err != nil {
 		return nil, err
 	}
@@ -120,8 +127,12 @@ func (n *Node) startWork() {
 		n.cfg.Clock.Every(ctx, selfCheckInterval, func() { n.Examine(ctx) })
 	})
 	n.work.Go(func() { n.turnEpochs(ctx) })
+	n.work.Go(func() { n.keepAudit(ctx) })
+	n.work.Go(func() { n.wear(ctx) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, beatInterval, n.core.Watches().Beat) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, traffic.Interval, n.gate.Adjust) })
 	n.work.Go(func() { n.generations.run(ctx) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, keepInterval, func() { n.keepSecrets(ctx) }) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, tickInterval, func() {
@@ -191,13 +202,18 @@ func (n *Node) assemble(start time.Time) error {
 	if n.authn, err = authn.New(authn.Config{Root: n.root, Start: start, ReplayLimit: n.cfg.ReplayLimit}); err != nil {
 		return err
 	}
+	if err := n.openAudit(view); err != nil {
+		return err
+	}
 	n.core = core.New(core.Config{Runtimes: n.runtimesConfig(), Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
-		Serving:  func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
-		Admits:   n.standing.judgeUnder,
+		Serving: func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
+		Admits:  n.admits, Audit: n.audit,
 		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
-		MaxApps:  n.cfg.MaxApps})
-	n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock)
-	return err
+		MaxApps:  n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
+	if n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock); err != nil {
+		return err
+	}
+	return n.core.StartAudit(context.Background())
 }
 
 const charterHint = "give the node the charter of its own domain, as it was founded on"
@@ -254,6 +270,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serving the API: %w", err)
 	case <-ctx.Done():
 	}
+	n.draining.Store(true)
 	stopWatches() // streams do not end by themselves
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -274,8 +291,12 @@ func (n *Node) Close() error {
 		if n.core != nil {
 			n.core.Watches().End()
 		}
+		if n.gate != nil {
+			n.gate.End()
+		}
 		n.stopWork()
 		n.work.Wait()
+		n.closeAudit()
 		n.err = n.replica.Close()
 	})
 	return n.err

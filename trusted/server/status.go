@@ -29,6 +29,7 @@ func (n *Node) Status() kms.Status {
 	s.ReplayAge = n.authn.ReplayAge(now).Round(time.Second).String()
 	n.attestationStatus(&s, view, now)
 	policyStatus(&s, view, now)
+	n.auditStatus(&s, view.Policy())
 	return s
 }
 

@@ -33,6 +33,7 @@ type Command struct {
 	Id        []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`               // 16 random bytes; a repeated id gets the first result
 	Time      int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`          // the proposer's reading of domain time, ns since 1970
 	Principal *Principal             `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"` // absent: the node itself
+	Audit     *Audit                 `protobuf:"bytes,97,opt,name=audit,proto3" json:"audit,omitempty"`        // what a node's audit log is to say of it; absent: nothing
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_Found
@@ -61,6 +62,20 @@ type Command struct {
 	//	*Command_ScheduleDeletion
 	//	*Command_CancelDeletion
 	//	*Command_SetVersionState
+	//	*Command_PutSecret
+	//	*Command_PutSecretVersion
+	//	*Command_SetSecret
+	//	*Command_LabelSecret
+	//	*Command_DestroySecretVersion
+	//	*Command_SetSecretKey
+	//	*Command_DeleteSecret
+	//	*Command_RestoreSecret
+	//	*Command_RewrapSecrets
+	//	*Command_Reserve
+	//	*Command_SetRotation
+	//	*Command_RotateDue
+	//	*Command_NoteUse
+	//	*Command_AuditHead
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -113,6 +128,13 @@ func (x *Command) GetTime() int64 {
 func (x *Command) GetPrincipal() *Principal {
 	if x != nil {
 		return x.Principal
+	}
+	return nil
+}
+
+func (x *Command) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
 	}
 	return nil
 }
@@ -358,6 +380,132 @@ func (x *Command) GetSetVersionState() *SetVersionState {
 	return nil
 }
 
+func (x *Command) GetPutSecret() *PutSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutSecret); ok {
+			return x.PutSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutSecretVersion() *PutSecretVersion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutSecretVersion); ok {
+			return x.PutSecretVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetSecret() *SetSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetSecret); ok {
+			return x.SetSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetLabelSecret() *LabelSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_LabelSecret); ok {
+			return x.LabelSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDestroySecretVersion() *DestroySecretVersion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DestroySecretVersion); ok {
+			return x.DestroySecretVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetSecretKey() *SetSecretKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetSecretKey); ok {
+			return x.SetSecretKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteSecret() *DeleteSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteSecret); ok {
+			return x.DeleteSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRestoreSecret() *RestoreSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RestoreSecret); ok {
+			return x.RestoreSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRewrapSecrets() *RewrapSecrets {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RewrapSecrets); ok {
+			return x.RewrapSecrets
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReserve() *Reserve {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Reserve); ok {
+			return x.Reserve
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetRotation() *SetRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetRotation); ok {
+			return x.SetRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRotateDue() *RotateDue {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RotateDue); ok {
+			return x.RotateDue
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNoteUse() *NoteUse {
+	if x != nil {
+		if x, ok := x.Op.(*Command_NoteUse); ok {
+			return x.NoteUse
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAuditHead() *AuditHead {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AuditHead); ok {
+			return x.AuditHead
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -466,6 +614,62 @@ type Command_SetVersionState struct {
 	SetVersionState *SetVersionState `protobuf:"bytes,46,opt,name=set_version_state,json=setVersionState,proto3,oneof"`
 }
 
+type Command_PutSecret struct {
+	PutSecret *PutSecret `protobuf:"bytes,80,opt,name=put_secret,json=putSecret,proto3,oneof"`
+}
+
+type Command_PutSecretVersion struct {
+	PutSecretVersion *PutSecretVersion `protobuf:"bytes,81,opt,name=put_secret_version,json=putSecretVersion,proto3,oneof"`
+}
+
+type Command_SetSecret struct {
+	SetSecret *SetSecret `protobuf:"bytes,82,opt,name=set_secret,json=setSecret,proto3,oneof"`
+}
+
+type Command_LabelSecret struct {
+	LabelSecret *LabelSecret `protobuf:"bytes,83,opt,name=label_secret,json=labelSecret,proto3,oneof"`
+}
+
+type Command_DestroySecretVersion struct {
+	DestroySecretVersion *DestroySecretVersion `protobuf:"bytes,84,opt,name=destroy_secret_version,json=destroySecretVersion,proto3,oneof"`
+}
+
+type Command_SetSecretKey struct {
+	SetSecretKey *SetSecretKey `protobuf:"bytes,85,opt,name=set_secret_key,json=setSecretKey,proto3,oneof"`
+}
+
+type Command_DeleteSecret struct {
+	DeleteSecret *DeleteSecret `protobuf:"bytes,86,opt,name=delete_secret,json=deleteSecret,proto3,oneof"`
+}
+
+type Command_RestoreSecret struct {
+	RestoreSecret *RestoreSecret `protobuf:"bytes,87,opt,name=restore_secret,json=restoreSecret,proto3,oneof"`
+}
+
+type Command_RewrapSecrets struct {
+	RewrapSecrets *RewrapSecrets `protobuf:"bytes,88,opt,name=rewrap_secrets,json=rewrapSecrets,proto3,oneof"`
+}
+
+type Command_Reserve struct {
+	Reserve *Reserve `protobuf:"bytes,100,opt,name=reserve,proto3,oneof"`
+}
+
+type Command_SetRotation struct {
+	SetRotation *SetRotation `protobuf:"bytes,101,opt,name=set_rotation,json=setRotation,proto3,oneof"`
+}
+
+type Command_RotateDue struct {
+	RotateDue *RotateDue `protobuf:"bytes,102,opt,name=rotate_due,json=rotateDue,proto3,oneof"`
+}
+
+type Command_NoteUse struct {
+	NoteUse *NoteUse `protobuf:"bytes,103,opt,name=note_use,json=noteUse,proto3,oneof"`
+}
+
+type Command_AuditHead struct {
+	AuditHead *AuditHead `protobuf:"bytes,95,opt,name=audit_head,json=auditHead,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -518,6 +722,436 @@ func (*Command_CancelDeletion) isCommand_Op() {}
 
 func (*Command_SetVersionState) isCommand_Op() {}
 
+func (*Command_PutSecret) isCommand_Op() {}
+
+func (*Command_PutSecretVersion) isCommand_Op() {}
+
+func (*Command_SetSecret) isCommand_Op() {}
+
+func (*Command_LabelSecret) isCommand_Op() {}
+
+func (*Command_DestroySecretVersion) isCommand_Op() {}
+
+func (*Command_SetSecretKey) isCommand_Op() {}
+
+func (*Command_DeleteSecret) isCommand_Op() {}
+
+func (*Command_RestoreSecret) isCommand_Op() {}
+
+func (*Command_RewrapSecrets) isCommand_Op() {}
+
+func (*Command_Reserve) isCommand_Op() {}
+
+func (*Command_SetRotation) isCommand_Op() {}
+
+func (*Command_RotateDue) isCommand_Op() {}
+
+func (*Command_NoteUse) isCommand_Op() {}
+
+func (*Command_AuditHead) isCommand_Op() {}
+
+// Audit is what an audit entry of the change says that the state would not tell
+// later. It is kept until a head of the node's says that the entry is there.
+type Audit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // that owes the entry
+	Operation     string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	App           []byte                 `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"` // as credential: absent where nobody's credential counted
+	Credential    []byte                 `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"`
+	Identity      string                 `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"` // that the caller's evidence proved
+	Key           []byte                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	Version       uint32                 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	Object        string                 `protobuf:"bytes,9,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Audit) Reset() {
+	*x = Audit{}
+	mi := &file_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audit) ProtoMessage() {}
+
+func (x *Audit) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audit.ProtoReflect.Descriptor instead.
+func (*Audit) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Audit) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Audit) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Audit) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Audit) GetCredential() []byte {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *Audit) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Audit) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Audit) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Audit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Audit) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+// AuditHead is how far a node's audit log has come, signed.
+type AuditHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"` // us since 1970
+	Generation    uint32                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	Settled       uint64                 `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"` // changes up to this index that the node owed entries of have them
+	Key           []byte                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`          // the audit key of the generation, where the state lacks it
+	Voucher       []byte                 `protobuf:"bytes,9,opt,name=voucher,proto3" json:"voucher,omitempty"`  // for key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditHead) Reset() {
+	*x = AuditHead{}
+	mi := &file_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditHead) ProtoMessage() {}
+
+func (x *AuditHead) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditHead.ProtoReflect.Descriptor instead.
+func (*AuditHead) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuditHead) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *AuditHead) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *AuditHead) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AuditHead) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
+func (x *AuditHead) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuditHead) GetVoucher() []byte {
+	if x != nil {
+		return x.Voucher
+	}
+	return nil
+}
+
+// AuditChain is what the state knows of a node's audit log.
+type AuditChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Head          *AuditHead             `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"` // the newest; absent: none yet
+	Owed          []*OwedEntry           `protobuf:"bytes,3,rep,name=owed,proto3" json:"owed,omitempty"` // in order of their indices
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditChain) Reset() {
+	*x = AuditChain{}
+	mi := &file_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditChain) ProtoMessage() {}
+
+func (x *AuditChain) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
+func (*AuditChain) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuditChain) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AuditChain) GetHead() *AuditHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *AuditChain) GetOwed() []*OwedEntry {
+	if x != nil {
+		return x.Owed
+	}
+	return nil
+}
+
+// OwedEntry is a change whose audit entry no head covers yet.
+type OwedEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Audit         *Audit                 `protobuf:"bytes,3,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwedEntry) Reset() {
+	*x = OwedEntry{}
+	mi := &file_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwedEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwedEntry) ProtoMessage() {}
+
+func (x *OwedEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwedEntry.ProtoReflect.Descriptor instead.
+func (*OwedEntry) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OwedEntry) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *OwedEntry) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *OwedEntry) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+// AuditKey is the domain's audit key of a generation.
+type AuditKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Voucher       []byte                 `protobuf:"bytes,3,opt,name=voucher,proto3" json:"voucher,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditKey) Reset() {
+	*x = AuditKey{}
+	mi := &file_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditKey) ProtoMessage() {}
+
+func (x *AuditKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditKey.ProtoReflect.Descriptor instead.
+func (*AuditKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditKey) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AuditKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuditKey) GetVoucher() []byte {
+	if x != nil {
+		return x.Voucher
+	}
+	return nil
+}
+
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
@@ -533,7 +1167,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_command_proto_msgTypes[1]
+	mi := &file_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +1179,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[1]
+	mi := &file_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +1192,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{1}
+	return file_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Principal) GetApp() []byte {
@@ -622,7 +1256,7 @@ type Found struct {
 
 func (x *Found) Reset() {
 	*x = Found{}
-	mi := &file_command_proto_msgTypes[2]
+	mi := &file_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +1268,7 @@ func (x *Found) String() string {
 func (*Found) ProtoMessage() {}
 
 func (x *Found) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[2]
+	mi := &file_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +1281,7 @@ func (x *Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Found.ProtoReflect.Descriptor instead.
 func (*Found) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{2}
+	return file_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Found) GetDomain() []byte {
@@ -732,7 +1366,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +1378,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +1391,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{3}
+	return file_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Evidence) GetTee() string {
@@ -793,7 +1427,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1439,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1452,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{4}
+	return file_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Authority) GetCertificate() []byte {
@@ -854,7 +1488,7 @@ type PutApp struct {
 
 func (x *PutApp) Reset() {
 	*x = PutApp{}
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1500,7 @@ func (x *PutApp) String() string {
 func (*PutApp) ProtoMessage() {}
 
 func (x *PutApp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1513,7 @@ func (x *PutApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApp.ProtoReflect.Descriptor instead.
 func (*PutApp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{5}
+	return file_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutApp) GetApp() *App {
@@ -923,7 +1557,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1569,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1582,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{6}
+	return file_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Admission) GetId() []byte {
@@ -982,7 +1616,7 @@ type SetPolicy struct {
 
 func (x *SetPolicy) Reset() {
 	*x = SetPolicy{}
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1628,7 @@ func (x *SetPolicy) String() string {
 func (*SetPolicy) ProtoMessage() {}
 
 func (x *SetPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1641,7 @@ func (x *SetPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicy.ProtoReflect.Descriptor instead.
 func (*SetPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{7}
+	return file_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetPolicy) GetEnvelope() []byte {
@@ -1027,7 +1661,7 @@ type SetAmendment struct {
 
 func (x *SetAmendment) Reset() {
 	*x = SetAmendment{}
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1673,7 @@ func (x *SetAmendment) String() string {
 func (*SetAmendment) ProtoMessage() {}
 
 func (x *SetAmendment) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1686,7 @@ func (x *SetAmendment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAmendment.ProtoReflect.Descriptor instead.
 func (*SetAmendment) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{8}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetAmendment) GetEnvelope() []byte {
@@ -1076,7 +1710,7 @@ type PutGeneration struct {
 
 func (x *PutGeneration) Reset() {
 	*x = PutGeneration{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1722,7 @@ func (x *PutGeneration) String() string {
 func (*PutGeneration) ProtoMessage() {}
 
 func (x *PutGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1735,7 @@ func (x *PutGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGeneration.ProtoReflect.Descriptor instead.
 func (*PutGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutGeneration) GetGeneration() uint32 {
@@ -1140,13 +1774,14 @@ type Rewrap struct {
 	Keys          []*Rewrapped           `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	Credentials   []*Rewrapped           `protobuf:"bytes,3,rep,name=credentials,proto3" json:"credentials,omitempty"`
 	Authority     *Rewrapped             `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	Secrets       []*SecretRewrapped     `protobuf:"bytes,80,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rewrap) Reset() {
 	*x = Rewrap{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1793,7 @@ func (x *Rewrap) String() string {
 func (*Rewrap) ProtoMessage() {}
 
 func (x *Rewrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1806,7 @@ func (x *Rewrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrap.ProtoReflect.Descriptor instead.
 func (*Rewrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rewrap) GetGeneration() uint32 {
@@ -1202,6 +1837,13 @@ func (x *Rewrap) GetAuthority() *Rewrapped {
 	return nil
 }
 
+func (x *Rewrap) GetSecrets() []*SecretRewrapped {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 // Rewrapped takes the place of what it was made from, if that is still there.
 type Rewrapped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1216,7 +1858,7 @@ type Rewrapped struct {
 
 func (x *Rewrapped) Reset() {
 	*x = Rewrapped{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1870,7 @@ func (x *Rewrapped) String() string {
 func (*Rewrapped) ProtoMessage() {}
 
 func (x *Rewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1883,7 @@ func (x *Rewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrapped.ProtoReflect.Descriptor instead.
 func (*Rewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rewrapped) GetId() []byte {
@@ -1290,7 +1932,7 @@ type RetireGeneration struct {
 
 func (x *RetireGeneration) Reset() {
 	*x = RetireGeneration{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1944,7 @@ func (x *RetireGeneration) String() string {
 func (*RetireGeneration) ProtoMessage() {}
 
 func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1957,7 @@ func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireGeneration.ProtoReflect.Descriptor instead.
 func (*RetireGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetireGeneration) GetGeneration() uint32 {
@@ -1343,7 +1985,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1997,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +2010,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutCredential) GetCredential() *Credential {
@@ -1407,7 +2049,7 @@ type SetCredential struct {
 
 func (x *SetCredential) Reset() {
 	*x = SetCredential{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +2061,7 @@ func (x *SetCredential) String() string {
 func (*SetCredential) ProtoMessage() {}
 
 func (x *SetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +2074,7 @@ func (x *SetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
 func (*SetCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetCredential) GetId() []byte {
@@ -1480,7 +2122,7 @@ type RevokeCredential struct {
 
 func (x *RevokeCredential) Reset() {
 	*x = RevokeCredential{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +2134,7 @@ func (x *RevokeCredential) String() string {
 func (*RevokeCredential) ProtoMessage() {}
 
 func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +2147,7 @@ func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
 func (*RevokeCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeCredential) GetId() []byte {
@@ -1532,7 +2174,7 @@ type PutQuotePolicy struct {
 
 func (x *PutQuotePolicy) Reset() {
 	*x = PutQuotePolicy{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +2186,7 @@ func (x *PutQuotePolicy) String() string {
 func (*PutQuotePolicy) ProtoMessage() {}
 
 func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +2199,7 @@ func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
 func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
@@ -1588,7 +2230,7 @@ type QuotePolicy struct {
 
 func (x *QuotePolicy) Reset() {
 	*x = QuotePolicy{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +2242,7 @@ func (x *QuotePolicy) String() string {
 func (*QuotePolicy) ProtoMessage() {}
 
 func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +2255,7 @@ func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
 func (*QuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QuotePolicy) GetId() []byte {
@@ -1665,7 +2307,7 @@ type SetCondition struct {
 
 func (x *SetCondition) Reset() {
 	*x = SetCondition{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +2319,7 @@ func (x *SetCondition) String() string {
 func (*SetCondition) ProtoMessage() {}
 
 func (x *SetCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +2332,7 @@ func (x *SetCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
 func (*SetCondition) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetCondition) GetKey() []byte {
@@ -1730,7 +2372,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +2384,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +2397,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 // PutEphemeral publishes the checksum of an epoch's secret: the first one for an
@@ -1770,7 +2412,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +2424,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +2437,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -1822,7 +2464,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2476,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2489,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -1876,7 +2518,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2530,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2543,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -1938,7 +2580,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2592,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2605,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -2006,7 +2648,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2660,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2673,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutAlias) GetName() string {
@@ -2065,7 +2707,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2719,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2732,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -2120,7 +2762,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2774,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2787,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -2188,7 +2830,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2842,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2855,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -2237,6 +2879,305 @@ func (x *ScheduleDeletion) GetDue() int64 {
 	return 0
 }
 
+// Reserve sets invocations of a key version aside for the node that asks: they
+// count as done, whatever becomes of the node. No revision moves.
+type Reserve struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Limit         uint64                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"` // of the version, as the node knows it; the spec's own holds too
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reserve) Reset() {
+	*x = Reserve{}
+	mi := &file_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reserve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reserve) ProtoMessage() {}
+
+func (x *Reserve) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
+func (*Reserve) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Reserve) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Reserve) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Reserve) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reserve) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// SetRotation says how often a key is rotated.
+type SetRotation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Period        int64                  `protobuf:"varint,3,opt,name=period,proto3" json:"period,omitempty"` // ns; 0: not by itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRotation) Reset() {
+	*x = SetRotation{}
+	mi := &file_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRotation) ProtoMessage() {}
+
+func (x *SetRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
+func (*SetRotation) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SetRotation) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetRotation) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetRotation) GetPeriod() int64 {
+	if x != nil {
+		return x.Period
+	}
+	return 0
+}
+
+// RotateDue gives keys new versions because their period has passed, or because
+// so much was encrypted under the current one. Keys that changed meanwhile, and
+// those for which neither is so, are left out.
+type RotateDue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*NewVersion          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateDue) Reset() {
+	*x = RotateDue{}
+	mi := &file_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateDue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateDue) ProtoMessage() {}
+
+func (x *RotateDue) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
+func (*RotateDue) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RotateDue) GetKeys() []*NewVersion {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type NewVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       *KeyVersion            `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Threshold     uint64                 `protobuf:"varint,4,opt,name=threshold,proto3" json:"threshold,omitempty"` // invocations of the current version from which on it is replaced
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewVersion) Reset() {
+	*x = NewVersion{}
+	mi := &file_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewVersion) ProtoMessage() {}
+
+func (x *NewVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
+func (*NewVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *NewVersion) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *NewVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *NewVersion) GetVersion() *KeyVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *NewVersion) GetThreshold() uint64 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+// NoteUse says which keys were used in an epoch. No revision moves.
+type NoteUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         int64                  `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"` // when the epoch began, ns since 1970
+	Keys          []byte                 `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`    // ids, 16 bytes each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteUse) Reset() {
+	*x = NoteUse{}
+	mi := &file_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteUse) ProtoMessage() {}
+
+func (x *NoteUse) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
+func (*NoteUse) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NoteUse) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *NoteUse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type CancelDeletion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2247,7 +3188,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +3200,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +3213,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -2300,7 +3241,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +3253,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +3266,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -2359,7 +3300,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +3312,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +3325,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -2409,7 +3350,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +3362,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +3375,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -2449,7 +3390,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +3402,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +3415,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -2498,6 +3439,1064 @@ func (x *ImportKey) GetVersion() *KeyVersion {
 	return nil
 }
 
+// PutSecret makes a secret with its first version.
+type PutSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Version       *SecretVersion         `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,3,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"` // of the secret's key as it was used; 0: it has none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSecret) Reset() {
+	*x = PutSecret{}
+	mi := &file_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSecret) ProtoMessage() {}
+
+func (x *PutSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
+func (*PutSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PutSecret) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *PutSecret) GetVersion() *SecretVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PutSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+// PutSecretVersion gives a secret another version. The number is part of what
+// the value is bound to, so that it is chosen before; Apply refuses another one
+// than the next.
+type PutSecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       *SecretVersion         `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	Pending       bool                   `protobuf:"varint,5,opt,name=pending,proto3" json:"pending,omitempty"` // it does not become the current one
+	Labels        []string               `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty"`    // that it gets, wherever they were before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSecretVersion) Reset() {
+	*x = PutSecretVersion{}
+	mi := &file_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSecretVersion) ProtoMessage() {}
+
+func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
+func (*PutSecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *PutSecretVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutSecretVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutSecretVersion) GetVersion() *SecretVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PutSecretVersion) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+func (x *PutSecretVersion) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *PutSecretVersion) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// SetSecret changes what is noted beside a secret.
+type SetSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Description   *string                `protobuf:"bytes,3,opt,name=description,proto3,oneof" json:"description,omitempty"`
+	Rotation      *string                `protobuf:"bytes,4,opt,name=rotation,proto3,oneof" json:"rotation,omitempty"` // an interval; empty: none any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSecret) Reset() {
+	*x = SetSecret{}
+	mi := &file_command_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecret) ProtoMessage() {}
+
+func (x *SetSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
+func (*SetSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SetSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetSecret) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
+func (x *SetSecret) GetRotation() string {
+	if x != nil && x.Rotation != nil {
+		return *x.Rotation
+	}
+	return ""
+}
+
+// LabelSecret puts a label on a version, wherever it was before. Current makes
+// the version that is current the previous one.
+type LabelSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	Version       uint32                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"` // 0: the label is taken away
+	KeyRevision   uint64                 `protobuf:"varint,5,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelSecret) Reset() {
+	*x = LabelSecret{}
+	mi := &file_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelSecret) ProtoMessage() {}
+
+func (x *LabelSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
+func (*LabelSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *LabelSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LabelSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *LabelSecret) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *LabelSecret) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LabelSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+type DestroySecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       uint32                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestroySecretVersion) Reset() {
+	*x = DestroySecretVersion{}
+	mi := &file_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroySecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroySecretVersion) ProtoMessage() {}
+
+func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
+func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *DestroySecretVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DestroySecretVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DestroySecretVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DestroySecretVersion) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+// SetSecretKey protects a secret by another key: all of its versions.
+type SetSecretKey struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision       uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Key            []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`                                                // empty: the domain's own
+	KeyRevision    uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`            // of the new key
+	OldKeyRevision uint64                 `protobuf:"varint,5,opt,name=old_key_revision,json=oldKeyRevision,proto3" json:"old_key_revision,omitempty"` // of the old one
+	Versions       []*SecretWrap          `protobuf:"bytes,6,rep,name=versions,proto3" json:"versions,omitempty"`                                      // of each, in order
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetSecretKey) Reset() {
+	*x = SetSecretKey{}
+	mi := &file_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecretKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecretKey) ProtoMessage() {}
+
+func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
+func (*SetSecretKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SetSecretKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSecretKey) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetSecretKey) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetOldKeyRevision() uint64 {
+	if x != nil {
+		return x.OldKeyRevision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetVersions() []*SecretWrap {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// DeleteSecret schedules a secret's deletion, or deletes it at once.
+type DeleteSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Due           int64                  `protobuf:"varint,3,opt,name=due,proto3" json:"due,omitempty"` // 0: at once
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecret) Reset() {
+	*x = DeleteSecret{}
+	mi := &file_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecret) ProtoMessage() {}
+
+func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
+func (*DeleteSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *DeleteSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DeleteSecret) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *DeleteSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+type RestoreSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSecret) Reset() {
+	*x = RestoreSecret{}
+	mi := &file_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSecret) ProtoMessage() {}
+
+func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
+func (*RestoreSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *RestoreSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestoreSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RewrapSecrets moves secrets to the current version of the key that protects
+// them. Nobody could see a difference, so no revision moves.
+type RewrapSecrets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secrets       []*SecretRewrapped     `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapSecrets) Reset() {
+	*x = RewrapSecrets{}
+	mi := &file_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapSecrets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapSecrets) ProtoMessage() {}
+
+func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
+func (*RewrapSecrets) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// SecretRewrapped takes the place of how a secret's data keys were wrapped, if
+// they still are.
+type SecretRewrapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // of the record that it was made from
+	Versions      []*SecretWrap          `protobuf:"bytes,4,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretRewrapped) Reset() {
+	*x = SecretRewrapped{}
+	mi := &file_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretRewrapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretRewrapped) ProtoMessage() {}
+
+func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
+func (*SecretRewrapped) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SecretRewrapped) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *SecretRewrapped) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretRewrapped) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SecretRewrapped) GetVersions() []*SecretWrap {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// SecretWrap is a version's data key: wrapped under a generation of the master
+// secret, or under a version of the secret's key.
+type SecretWrap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"` // the generation, or version of the key, that it was wrapped under
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretWrap) Reset() {
+	*x = SecretWrap{}
+	mi := &file_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretWrap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretWrap) ProtoMessage() {}
+
+func (x *SecretWrap) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
+func (*SecretWrap) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *SecretWrap) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+// Secret is a secret without its versions.
+type Secret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 random bytes: a name that is used again is another secret
+	App           []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Created       int64                  `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	Changed       int64                  `protobuf:"varint,6,opt,name=changed,proto3" json:"changed,omitempty"` // when the value was, last
+	Key           []byte                 `protobuf:"bytes,7,opt,name=key,proto3" json:"key,omitempty"`          // empty: the domain's own
+	Rotation      string                 `protobuf:"bytes,8,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	Rotated       int64                  `protobuf:"varint,9,opt,name=rotated,proto3" json:"rotated,omitempty"` // 0: never
+	Told          int64                  `protobuf:"varint,10,opt,name=told,proto3" json:"told,omitempty"`      // the rotation's time that an event was made of; 0: none
+	Due           int64                  `protobuf:"varint,11,opt,name=due,proto3" json:"due,omitempty"`        // of the deletion; 0: it is not scheduled
+	Current       uint32                 `protobuf:"varint,12,opt,name=current,proto3" json:"current,omitempty"`
+	Previous      uint32                 `protobuf:"varint,13,opt,name=previous,proto3" json:"previous,omitempty"` // 0: none
+	Last          uint32                 `protobuf:"varint,14,opt,name=last,proto3" json:"last,omitempty"`         // the newest number that was given out
+	Labels        []*SecretLabel         `protobuf:"bytes,15,rep,name=labels,proto3" json:"labels,omitempty"`      // in order of their names
+	Revision      uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`
+	Versions      uint32                 `protobuf:"varint,17,opt,name=versions,proto3" json:"versions,omitempty"` // in a snapshot: how many follow
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Secret) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Secret) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Secret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Secret) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Secret) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Secret) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Secret) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Secret) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
+}
+
+func (x *Secret) GetRotated() int64 {
+	if x != nil {
+		return x.Rotated
+	}
+	return 0
+}
+
+func (x *Secret) GetTold() int64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *Secret) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *Secret) GetCurrent() uint32 {
+	if x != nil {
+		return x.Current
+	}
+	return 0
+}
+
+func (x *Secret) GetPrevious() uint32 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
+}
+
+func (x *Secret) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Secret) GetLabels() []*SecretLabel {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Secret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Secret) GetVersions() uint32 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+type SecretLabel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretLabel) Reset() {
+	*x = SecretLabel{}
+	mi := &file_command_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretLabel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretLabel) ProtoMessage() {}
+
+func (x *SecretLabel) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
+func (*SecretLabel) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *SecretLabel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretLabel) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// SecretVersion is a sealed value, and the wrapped data key that it is sealed
+// under.
+type SecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Under         uint32                 `protobuf:"varint,3,opt,name=under,proto3" json:"under,omitempty"` // the generation, or the version of the secret's key
+	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretVersion) Reset() {
+	*x = SecretVersion{}
+	mi := &file_command_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretVersion) ProtoMessage() {}
+
+func (x *SecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
+func (*SecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *SecretVersion) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetUnder() uint32 {
+	if x != nil {
+		return x.Under
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+func (x *SecretVersion) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 type App struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2508,7 +4507,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +4519,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +4532,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *App) GetId() []byte {
@@ -2567,7 +4566,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +4578,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +4591,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Credential) GetId() []byte {
@@ -2659,31 +4658,34 @@ func (x *Credential) GetName() string {
 }
 
 type Key struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	App           []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
-	Spec          uint32                 `protobuf:"varint,3,opt,name=spec,proto3" json:"spec,omitempty"`
-	Usages        uint32                 `protobuf:"varint,4,opt,name=usages,proto3" json:"usages,omitempty"`
-	State         uint32                 `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
-	Origin        uint32                 `protobuf:"varint,6,opt,name=origin,proto3" json:"origin,omitempty"`
-	Exportable    bool                   `protobuf:"varint,7,opt,name=exportable,proto3" json:"exportable,omitempty"`
-	Created       int64                  `protobuf:"varint,8,opt,name=created,proto3" json:"created,omitempty"`
-	Expires       int64                  `protobuf:"varint,9,opt,name=expires,proto3" json:"expires,omitempty"` // 0: never
-	Current       uint32                 `protobuf:"varint,10,opt,name=current,proto3" json:"current,omitempty"`
-	Versions      []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
-	Revision      uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
-	Condition     []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
-	Description   string                 `protobuf:"bytes,20,opt,name=description,proto3" json:"description,omitempty"`
-	Tags          []*Tag                 `protobuf:"bytes,21,rep,name=tags,proto3" json:"tags,omitempty"`                                   // in order of their names
-	Due           int64                  `protobuf:"varint,22,opt,name=due,proto3" json:"due,omitempty"`                                    // when it is destroyed; 0: it is not
-	StateBefore   uint32                 `protobuf:"varint,23,opt,name=state_before,json=stateBefore,proto3" json:"state_before,omitempty"` // with due: the state that cancelling goes back to
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	App            []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Spec           uint32                 `protobuf:"varint,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Usages         uint32                 `protobuf:"varint,4,opt,name=usages,proto3" json:"usages,omitempty"`
+	State          uint32                 `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
+	Origin         uint32                 `protobuf:"varint,6,opt,name=origin,proto3" json:"origin,omitempty"`
+	Exportable     bool                   `protobuf:"varint,7,opt,name=exportable,proto3" json:"exportable,omitempty"`
+	Created        int64                  `protobuf:"varint,8,opt,name=created,proto3" json:"created,omitempty"`
+	Expires        int64                  `protobuf:"varint,9,opt,name=expires,proto3" json:"expires,omitempty"` // 0: never
+	Current        uint32                 `protobuf:"varint,10,opt,name=current,proto3" json:"current,omitempty"`
+	Versions       []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
+	Revision       uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Condition      []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
+	Description    string                 `protobuf:"bytes,20,opt,name=description,proto3" json:"description,omitempty"`
+	Tags           []*Tag                 `protobuf:"bytes,21,rep,name=tags,proto3" json:"tags,omitempty"`                                            // in order of their names
+	Due            int64                  `protobuf:"varint,22,opt,name=due,proto3" json:"due,omitempty"`                                             // when it is destroyed; 0: it is not
+	StateBefore    uint32                 `protobuf:"varint,23,opt,name=state_before,json=stateBefore,proto3" json:"state_before,omitempty"`          // with due: the state that cancelling goes back to
+	RotationPeriod int64                  `protobuf:"varint,30,opt,name=rotation_period,json=rotationPeriod,proto3" json:"rotation_period,omitempty"` // ns; 0: not rotated by itself
+	NextRotation   int64                  `protobuf:"varint,31,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"`       // with rotation_period: when it is due
+	LastUsed       int64                  `protobuf:"varint,32,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`                   // when the epoch began in which it was used last; 0: never
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +4697,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +4710,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Key) GetId() []byte {
@@ -2830,6 +4832,27 @@ func (x *Key) GetStateBefore() uint32 {
 	return 0
 }
 
+func (x *Key) GetRotationPeriod() int64 {
+	if x != nil {
+		return x.RotationPeriod
+	}
+	return 0
+}
+
+func (x *Key) GetNextRotation() int64 {
+	if x != nil {
+		return x.NextRotation
+	}
+	return 0
+}
+
+func (x *Key) GetLastUsed() int64 {
+	if x != nil {
+		return x.LastUsed
+	}
+	return 0
+}
+
 type Tag struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2840,7 +4863,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +4875,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +4888,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Tag) GetName() string {
@@ -2888,14 +4911,15 @@ type KeyVersion struct {
 	Generation    uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Created       int64                  `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
-	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"` // 0: enabled
+	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"`       // 0: enabled
+	Reserved      uint64                 `protobuf:"varint,30,opt,name=reserved,proto3" json:"reserved,omitempty"` // invocations that nodes have set aside, whether or not they were used
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +4931,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +4944,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -2958,6 +4982,13 @@ func (x *KeyVersion) GetState() uint32 {
 	return 0
 }
 
+func (x *KeyVersion) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
 // Generation is what anybody may know of a generation of the master secret.
 type Generation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2973,7 +5004,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +5016,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +5029,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -3054,7 +5085,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +5097,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +5110,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -3114,6 +5145,10 @@ type Record struct {
 	//	*Record_Ephemeral
 	//	*Record_SpentOrder
 	//	*Record_Alias
+	//	*Record_AuditChain
+	//	*Record_AuditKey
+	//	*Record_Secret
+	//	*Record_SecretVersion
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3121,7 +5156,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +5168,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +5181,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -3273,6 +5308,42 @@ func (x *Record) GetAlias() *Alias {
 	return nil
 }
 
+func (x *Record) GetAuditChain() *AuditChain {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_AuditChain); ok {
+			return x.AuditChain
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetAuditKey() *AuditKey {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_AuditKey); ok {
+			return x.AuditKey
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetSecret() *Secret {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetSecretVersion() *SecretVersion {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_SecretVersion); ok {
+			return x.SecretVersion
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -3329,6 +5400,22 @@ type Record_Alias struct {
 	Alias *Alias `protobuf:"bytes,30,opt,name=alias,proto3,oneof"` // after the key that it names
 }
 
+type Record_AuditChain struct {
+	AuditChain *AuditChain `protobuf:"bytes,65,opt,name=audit_chain,json=auditChain,proto3,oneof"`
+}
+
+type Record_AuditKey struct {
+	AuditKey *AuditKey `protobuf:"bytes,66,opt,name=audit_key,json=auditKey,proto3,oneof"` // in order of generations
+}
+
+type Record_Secret struct {
+	Secret *Secret `protobuf:"bytes,60,opt,name=secret,proto3,oneof"` // after the key that protects it
+}
+
+type Record_SecretVersion struct {
+	SecretVersion *SecretVersion `protobuf:"bytes,61,opt,name=secret_version,json=secretVersion,proto3,oneof"` // of the secret before it, in order
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -3355,6 +5442,14 @@ func (*Record_SpentOrder) isRecord_Kind() {}
 
 func (*Record_Alias) isRecord_Kind() {}
 
+func (*Record_AuditChain) isRecord_Kind() {}
+
+func (*Record_AuditKey) isRecord_Kind() {}
+
+func (*Record_Secret) isRecord_Kind() {}
+
+func (*Record_SecretVersion) isRecord_Kind() {}
+
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -3369,7 +5464,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +5476,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +5489,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -3463,7 +5558,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +5570,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +5583,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -3615,7 +5710,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +5722,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +5735,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -3675,7 +5770,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +5782,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +5795,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -3728,7 +5823,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +5835,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +5848,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -3783,7 +5878,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +5890,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +5903,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Done) GetId() []byte {
@@ -3848,7 +5943,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +5955,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +5968,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -3887,11 +5982,12 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xba\x0e\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xa0\x16\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
-	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12.\n" +
+	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12,\n" +
+	"\x05audit\x18a \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\x12.\n" +
 	"\x05found\x18\n" +
 	" \x01(\v2\x16.holdfast.log.v1.FoundH\x00R\x05found\x122\n" +
 	"\aput_app\x18\v \x01(\v2\x17.holdfast.log.v1.PutAppH\x00R\x06putApp\x122\n" +
@@ -3922,8 +6018,65 @@ const file_command_proto_rawDesc = "" +
 	"set_labels\x18+ \x01(\v2\x1a.holdfast.log.v1.SetLabelsH\x00R\tsetLabels\x12P\n" +
 	"\x11schedule_deletion\x18, \x01(\v2!.holdfast.log.v1.ScheduleDeletionH\x00R\x10scheduleDeletion\x12J\n" +
 	"\x0fcancel_deletion\x18- \x01(\v2\x1f.holdfast.log.v1.CancelDeletionH\x00R\x0ecancelDeletion\x12N\n" +
-	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionStateB\x04\n" +
-	"\x02op\"\xd7\x01\n" +
+	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionState\x12;\n" +
+	"\n" +
+	"put_secret\x18P \x01(\v2\x1a.holdfast.log.v1.PutSecretH\x00R\tputSecret\x12Q\n" +
+	"\x12put_secret_version\x18Q \x01(\v2!.holdfast.log.v1.PutSecretVersionH\x00R\x10putSecretVersion\x12;\n" +
+	"\n" +
+	"set_secret\x18R \x01(\v2\x1a.holdfast.log.v1.SetSecretH\x00R\tsetSecret\x12A\n" +
+	"\flabel_secret\x18S \x01(\v2\x1c.holdfast.log.v1.LabelSecretH\x00R\vlabelSecret\x12]\n" +
+	"\x16destroy_secret_version\x18T \x01(\v2%.holdfast.log.v1.DestroySecretVersionH\x00R\x14destroySecretVersion\x12E\n" +
+	"\x0eset_secret_key\x18U \x01(\v2\x1d.holdfast.log.v1.SetSecretKeyH\x00R\fsetSecretKey\x12D\n" +
+	"\rdelete_secret\x18V \x01(\v2\x1d.holdfast.log.v1.DeleteSecretH\x00R\fdeleteSecret\x12G\n" +
+	"\x0erestore_secret\x18W \x01(\v2\x1e.holdfast.log.v1.RestoreSecretH\x00R\rrestoreSecret\x12G\n" +
+	"\x0erewrap_secrets\x18X \x01(\v2\x1e.holdfast.log.v1.RewrapSecretsH\x00R\rrewrapSecrets\x124\n" +
+	"\areserve\x18d \x01(\v2\x18.holdfast.log.v1.ReserveH\x00R\areserve\x12A\n" +
+	"\fset_rotation\x18e \x01(\v2\x1c.holdfast.log.v1.SetRotationH\x00R\vsetRotation\x12;\n" +
+	"\n" +
+	"rotate_due\x18f \x01(\v2\x1a.holdfast.log.v1.RotateDueH\x00R\trotateDue\x125\n" +
+	"\bnote_use\x18g \x01(\v2\x18.holdfast.log.v1.NoteUseH\x00R\anoteUse\x12;\n" +
+	"\n" +
+	"audit_head\x18_ \x01(\v2\x1a.holdfast.log.v1.AuditHeadH\x00R\tauditHeadB\x04\n" +
+	"\x02op\"\xdf\x01\n" +
+	"\x05Audit\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\fR\x03app\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\fR\n" +
+	"credential\x12\x1a\n" +
+	"\bidentity\x18\x05 \x01(\tR\bidentity\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12\x16\n" +
+	"\x06object\x18\t \x01(\tR\x06object\"\xdd\x01\n" +
+	"\tAuditHead\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\rR\n" +
+	"generation\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x1c\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\x12\x18\n" +
+	"\asettled\x18\a \x01(\x04R\asettled\x12\x10\n" +
+	"\x03key\x18\b \x01(\fR\x03key\x12\x18\n" +
+	"\avoucher\x18\t \x01(\fR\avoucher\"\x80\x01\n" +
+	"\n" +
+	"AuditChain\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12.\n" +
+	"\x04head\x18\x02 \x01(\v2\x1a.holdfast.log.v1.AuditHeadR\x04head\x12.\n" +
+	"\x04owed\x18\x03 \x03(\v2\x1a.holdfast.log.v1.OwedEntryR\x04owed\"c\n" +
+	"\tOwedEntry\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12,\n" +
+	"\x05audit\x18\x03 \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\"V\n" +
+	"\bAuditKey\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
+	"\avoucher\x18\x03 \x01(\fR\avoucher\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
 	"\n" +
@@ -3982,14 +6135,15 @@ const file_command_proto_rawDesc = "" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x1f\n" +
 	"\vsigning_key\x18\x03 \x01(\fR\n" +
 	"signingKey\x12\x14\n" +
-	"\x05order\x18\x04 \x01(\fR\x05order\"\xd0\x01\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"\x8c\x02\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
 	"generation\x12.\n" +
 	"\x04keys\x18\x02 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\x04keys\x12<\n" +
 	"\vcredentials\x18\x03 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\vcredentials\x128\n" +
-	"\tauthority\x18\x04 \x01(\v2\x1a.holdfast.log.v1.RewrappedR\tauthority\"\x7f\n" +
+	"\tauthority\x18\x04 \x01(\v2\x1a.holdfast.log.v1.RewrappedR\tauthority\x12:\n" +
+	"\asecrets\x18P \x03(\v2 .holdfast.log.v1.SecretRewrappedR\asecrets\"\x7f\n" +
 	"\tRewrapped\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
@@ -4064,7 +6218,27 @@ const file_command_proto_rawDesc = "" +
 	"\x10ScheduleDeletion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
-	"\x03due\x18\x03 \x01(\x03R\x03due\">\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\"a\n" +
+	"\aReserve\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x04R\x05limit\"S\n" +
+	"\vSetRotation\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06period\x18\x03 \x01(\x03R\x06period\"<\n" +
+	"\tRotateDue\x12/\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1b.holdfast.log.v1.NewVersionR\x04keys\"\x8f\x01\n" +
+	"\n" +
+	"NewVersion\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\x12\x1c\n" +
+	"\tthreshold\x18\x04 \x01(\x04R\tthreshold\"3\n" +
+	"\aNoteUse\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\x03R\x05since\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\fR\x04keys\">\n" +
 	"\x0eCancelDeletion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"Q\n" +
@@ -4079,7 +6253,92 @@ const file_command_proto_rawDesc = "" +
 	"\tImportKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
-	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"/\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"\x99\x01\n" +
+	"\tPutSecret\x12/\n" +
+	"\x06secret\x18\x01 \x01(\v2\x17.holdfast.log.v1.SecretR\x06secret\x128\n" +
+	"\aversion\x18\x02 \x01(\v2\x1e.holdfast.log.v1.SecretVersionR\aversion\x12!\n" +
+	"\fkey_revision\x18\x03 \x01(\x04R\vkeyRevision\"\xd1\x01\n" +
+	"\x10PutSecretVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x128\n" +
+	"\aversion\x18\x03 \x01(\v2\x1e.holdfast.log.v1.SecretVersionR\aversion\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\x12\x18\n" +
+	"\apending\x18\x05 \x01(\bR\apending\x12\x16\n" +
+	"\x06labels\x18\x06 \x03(\tR\x06labels\"\xa0\x01\n" +
+	"\tSetSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12%\n" +
+	"\vdescription\x18\x03 \x01(\tH\x00R\vdescription\x88\x01\x01\x12\x1f\n" +
+	"\brotation\x18\x04 \x01(\tH\x01R\brotation\x88\x01\x01B\x0e\n" +
+	"\f_descriptionB\v\n" +
+	"\t_rotation\"\x90\x01\n" +
+	"\vLabelSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\rR\aversion\x12!\n" +
+	"\fkey_revision\x18\x05 \x01(\x04R\vkeyRevision\"\x83\x01\n" +
+	"\x14DestroySecretVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\"\xd6\x01\n" +
+	"\fSetSecretKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\x12(\n" +
+	"\x10old_key_revision\x18\x05 \x01(\x04R\x0eoldKeyRevision\x127\n" +
+	"\bversions\x18\x06 \x03(\v2\x1b.holdfast.log.v1.SecretWrapR\bversions\"s\n" +
+	"\fDeleteSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\"?\n" +
+	"\rRestoreSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"K\n" +
+	"\rRewrapSecrets\x12:\n" +
+	"\asecrets\x18\x01 \x03(\v2 .holdfast.log.v1.SecretRewrappedR\asecrets\"\x8c\x01\n" +
+	"\x0fSecretRewrapped\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x127\n" +
+	"\bversions\x18\x04 \x03(\v2\x1b.holdfast.log.v1.SecretWrapR\bversions\"b\n" +
+	"\n" +
+	"SecretWrap\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\x12\x18\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\"\xba\x03\n" +
+	"\x06Secret\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x03R\acreated\x12\x18\n" +
+	"\achanged\x18\x06 \x01(\x03R\achanged\x12\x10\n" +
+	"\x03key\x18\a \x01(\fR\x03key\x12\x1a\n" +
+	"\brotation\x18\b \x01(\tR\brotation\x12\x18\n" +
+	"\arotated\x18\t \x01(\x03R\arotated\x12\x12\n" +
+	"\x04told\x18\n" +
+	" \x01(\x03R\x04told\x12\x10\n" +
+	"\x03due\x18\v \x01(\x03R\x03due\x12\x18\n" +
+	"\acurrent\x18\f \x01(\rR\acurrent\x12\x1a\n" +
+	"\bprevious\x18\r \x01(\rR\bprevious\x12\x12\n" +
+	"\x04last\x18\x0e \x01(\rR\x04last\x124\n" +
+	"\x06labels\x18\x0f \x03(\v2\x1c.holdfast.log.v1.SecretLabelR\x06labels\x12\x1a\n" +
+	"\brevision\x18\x10 \x01(\x04R\brevision\x12\x1a\n" +
+	"\bversions\x18\x11 \x01(\rR\bversions\";\n" +
+	"\vSecretLabel\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\x89\x01\n" +
+	"\rSecretVersion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x14\n" +
+	"\x05under\x18\x03 \x01(\rR\x05under\x12\x18\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\fR\x06sealed\"/\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\"\xee\x01\n" +
@@ -4095,7 +6354,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\awrapped\x18\a \x01(\fR\awrapped\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
-	"\x04name\x18\t \x01(\tR\x04name\"\xe3\x03\n" +
+	"\x04name\x18\t \x01(\tR\x04name\"\xce\x04\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
@@ -4116,10 +6375,13 @@ const file_command_proto_rawDesc = "" +
 	"\vdescription\x18\x14 \x01(\tR\vdescription\x12(\n" +
 	"\x04tags\x18\x15 \x03(\v2\x14.holdfast.log.v1.TagR\x04tags\x12\x10\n" +
 	"\x03due\x18\x16 \x01(\x03R\x03due\x12!\n" +
-	"\fstate_before\x18\x17 \x01(\rR\vstateBefore\"/\n" +
+	"\fstate_before\x18\x17 \x01(\rR\vstateBefore\x12'\n" +
+	"\x0frotation_period\x18\x1e \x01(\x03R\x0erotationPeriod\x12#\n" +
+	"\rnext_rotation\x18\x1f \x01(\x03R\fnextRotation\x12\x1b\n" +
+	"\tlast_used\x18  \x01(\x03R\blastUsed\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x8e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xaa\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
@@ -4128,7 +6390,8 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
 	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x14\n" +
-	"\x05state\x18\x14 \x01(\rR\x05state\"\xba\x01\n" +
+	"\x05state\x18\x14 \x01(\rR\x05state\x12\x1a\n" +
+	"\breserved\x18\x1e \x01(\x04R\breserved\"\xba\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -4141,7 +6404,7 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"SpentOrder\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xc5\x05\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xbb\a\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -4160,7 +6423,12 @@ const file_command_proto_rawDesc = "" +
 	"\tephemeral\x18\x16 \x01(\v2\x1a.holdfast.log.v1.EphemeralH\x00R\tephemeral\x12>\n" +
 	"\vspent_order\x18\x14 \x01(\v2\x1b.holdfast.log.v1.SpentOrderH\x00R\n" +
 	"spentOrder\x12.\n" +
-	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05aliasB\x06\n" +
+	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05alias\x12>\n" +
+	"\vaudit_chain\x18A \x01(\v2\x1b.holdfast.log.v1.AuditChainH\x00R\n" +
+	"auditChain\x128\n" +
+	"\taudit_key\x18B \x01(\v2\x19.holdfast.log.v1.AuditKeyH\x00R\bauditKey\x121\n" +
+	"\x06secret\x18< \x01(\v2\x17.holdfast.log.v1.SecretH\x00R\x06secret\x12G\n" +
+	"\x0esecret_version\x18= \x01(\v2\x1e.holdfast.log.v1.SecretVersionH\x00R\rsecretVersionB\x06\n" +
 	"\x04kind\"\x8f\x01\n" +
 	"\x05Alias\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
@@ -4222,123 +6490,179 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_command_proto_goTypes = []any{
-	(*Command)(nil),          // 0: holdfast.log.v1.Command
-	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
-	(*Found)(nil),            // 2: holdfast.log.v1.Found
-	(*Evidence)(nil),         // 3: holdfast.log.v1.Evidence
-	(*Authority)(nil),        // 4: holdfast.log.v1.Authority
-	(*PutApp)(nil),           // 5: holdfast.log.v1.PutApp
-	(*Admission)(nil),        // 6: holdfast.log.v1.Admission
-	(*SetPolicy)(nil),        // 7: holdfast.log.v1.SetPolicy
-	(*SetAmendment)(nil),     // 8: holdfast.log.v1.SetAmendment
-	(*PutGeneration)(nil),    // 9: holdfast.log.v1.PutGeneration
-	(*Rewrap)(nil),           // 10: holdfast.log.v1.Rewrap
-	(*Rewrapped)(nil),        // 11: holdfast.log.v1.Rewrapped
-	(*RetireGeneration)(nil), // 12: holdfast.log.v1.RetireGeneration
-	(*PutCredential)(nil),    // 13: holdfast.log.v1.PutCredential
-	(*SetCredential)(nil),    // 14: holdfast.log.v1.SetCredential
-	(*RevokeCredential)(nil), // 15: holdfast.log.v1.RevokeCredential
-	(*PutQuotePolicy)(nil),   // 16: holdfast.log.v1.PutQuotePolicy
-	(*QuotePolicy)(nil),      // 17: holdfast.log.v1.QuotePolicy
-	(*SetCondition)(nil),     // 18: holdfast.log.v1.SetCondition
-	(*Tick)(nil),             // 19: holdfast.log.v1.Tick
-	(*PutEphemeral)(nil),     // 20: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),           // 21: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),    // 22: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),  // 23: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),         // 24: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),      // 25: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),        // 26: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil), // 27: holdfast.log.v1.ScheduleDeletion
-	(*CancelDeletion)(nil),   // 28: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),      // 29: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 30: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 31: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 32: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 33: holdfast.log.v1.App
-	(*Credential)(nil),       // 34: holdfast.log.v1.Credential
-	(*Key)(nil),              // 35: holdfast.log.v1.Key
-	(*Tag)(nil),              // 36: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),       // 37: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),       // 38: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),       // 39: holdfast.log.v1.SpentOrder
-	(*Record)(nil),           // 40: holdfast.log.v1.Record
-	(*Alias)(nil),            // 41: holdfast.log.v1.Alias
-	(*Header)(nil),           // 42: holdfast.log.v1.Header
-	(*Ephemeral)(nil),        // 43: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),       // 44: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),             // 45: holdfast.log.v1.Seen
-	(*Done)(nil),             // 46: holdfast.log.v1.Done
-	(*End)(nil),              // 47: holdfast.log.v1.End
+	(*Command)(nil),              // 0: holdfast.log.v1.Command
+	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
+	(*AuditHead)(nil),            // 2: holdfast.log.v1.AuditHead
+	(*AuditChain)(nil),           // 3: holdfast.log.v1.AuditChain
+	(*OwedEntry)(nil),            // 4: holdfast.log.v1.OwedEntry
+	(*AuditKey)(nil),             // 5: holdfast.log.v1.AuditKey
+	(*Principal)(nil),            // 6: holdfast.log.v1.Principal
+	(*Found)(nil),                // 7: holdfast.log.v1.Found
+	(*Evidence)(nil),             // 8: holdfast.log.v1.Evidence
+	(*Authority)(nil),            // 9: holdfast.log.v1.Authority
+	(*PutApp)(nil),               // 10: holdfast.log.v1.PutApp
+	(*Admission)(nil),            // 11: holdfast.log.v1.Admission
+	(*SetPolicy)(nil),            // 12: holdfast.log.v1.SetPolicy
+	(*SetAmendment)(nil),         // 13: holdfast.log.v1.SetAmendment
+	(*PutGeneration)(nil),        // 14: holdfast.log.v1.PutGeneration
+	(*Rewrap)(nil),               // 15: holdfast.log.v1.Rewrap
+	(*Rewrapped)(nil),            // 16: holdfast.log.v1.Rewrapped
+	(*RetireGeneration)(nil),     // 17: holdfast.log.v1.RetireGeneration
+	(*PutCredential)(nil),        // 18: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),        // 19: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil),     // 20: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),       // 21: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),          // 22: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),         // 23: holdfast.log.v1.SetCondition
+	(*Tick)(nil),                 // 24: holdfast.log.v1.Tick
+	(*PutEphemeral)(nil),         // 25: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 26: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 27: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 28: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 29: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 30: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 31: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 32: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 33: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 34: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 35: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 36: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 37: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 38: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 39: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 40: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 41: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 42: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 43: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 44: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 45: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 46: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 47: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 48: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 49: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 50: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 51: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 52: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 53: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 54: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 55: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 56: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 57: holdfast.log.v1.App
+	(*Credential)(nil),           // 58: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 59: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 60: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 61: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 62: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 63: holdfast.log.v1.SpentOrder
+	(*Record)(nil),               // 64: holdfast.log.v1.Record
+	(*Alias)(nil),                // 65: holdfast.log.v1.Alias
+	(*Header)(nil),               // 66: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 67: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 68: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 69: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 70: holdfast.log.v1.Done
+	(*End)(nil),                  // 71: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
-	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
-	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
-	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	21, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	29, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	30, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	31, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	32, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
-	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	13, // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	14, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	15, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	16, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	18, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	19, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
-	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	20, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
-	9,  // 17: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
-	10, // 18: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
-	12, // 19: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	22, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	24, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	25, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	26, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	27, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	28, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	23, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	4,  // 27: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 28: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	33, // 29: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	34, // 30: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 31: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	11, // 32: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	11, // 33: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	11, // 34: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	34, // 35: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	14, // 36: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	17, // 37: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	35, // 38: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	37, // 39: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	36, // 40: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	37, // 41: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	37, // 42: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	36, // 43: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	42, // 44: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	33, // 45: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	34, // 46: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	35, // 47: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	45, // 48: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	46, // 49: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	47, // 50: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	17, // 51: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 52: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	44, // 53: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	43, // 54: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	39, // 55: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	41, // 56: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	2,  // 57: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	38, // 58: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	4,  // 59: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	6,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
+	1,  // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
+	7,  // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
+	10, // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
+	26, // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	39, // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	40, // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	41, // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	42, // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	12, // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
+	18, // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	19, // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	20, // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	21, // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	23, // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	24, // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	13, // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
+	25, // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	14, // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
+	15, // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
+	17, // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
+	27, // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	29, // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	30, // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	31, // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	32, // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	38, // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	28, // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	43, // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	44, // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	45, // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	46, // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	47, // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	48, // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	49, // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	50, // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	51, // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	33, // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	34, // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	35, // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	37, // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	2,  // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
+	2,  // 42: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,  // 43: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,  // 44: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,  // 45: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,  // 46: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	57, // 47: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	58, // 48: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	11, // 49: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	16, // 50: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	16, // 51: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	16, // 52: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	52, // 53: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	58, // 54: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	19, // 55: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	22, // 56: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	59, // 57: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	61, // 58: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	60, // 59: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	36, // 60: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	61, // 61: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	61, // 62: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	54, // 63: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	56, // 64: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	56, // 65: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	53, // 66: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	52, // 67: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	53, // 68: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	55, // 69: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	61, // 70: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	60, // 71: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	66, // 72: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	57, // 73: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	58, // 74: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	59, // 75: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	69, // 76: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	70, // 77: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	71, // 78: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	22, // 79: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	11, // 80: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	68, // 81: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	67, // 82: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	63, // 83: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	65, // 84: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,  // 85: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,  // 86: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	54, // 87: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	56, // 88: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	7,  // 89: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	62, // 90: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,  // 91: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	92, // [92:92] is the sub-list for method output_type
+	92, // [92:92] is the sub-list for method input_type
+	92, // [92:92] is the sub-list for extension type_name
+	92, // [92:92] is the sub-list for extension extendee
+	0,  // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -4373,8 +6697,23 @@ func file_command_proto_init() {
 		(*Command_ScheduleDeletion)(nil),
 		(*Command_CancelDeletion)(nil),
 		(*Command_SetVersionState)(nil),
+		(*Command_PutSecret)(nil),
+		(*Command_PutSecretVersion)(nil),
+		(*Command_SetSecret)(nil),
+		(*Command_LabelSecret)(nil),
+		(*Command_DestroySecretVersion)(nil),
+		(*Command_SetSecretKey)(nil),
+		(*Command_DeleteSecret)(nil),
+		(*Command_RestoreSecret)(nil),
+		(*Command_RewrapSecrets)(nil),
+		(*Command_Reserve)(nil),
+		(*Command_SetRotation)(nil),
+		(*Command_RotateDue)(nil),
+		(*Command_NoteUse)(nil),
+		(*Command_AuditHead)(nil),
 	}
-	file_command_proto_msgTypes[40].OneofWrappers = []any{
+	file_command_proto_msgTypes[45].OneofWrappers = []any{}
+	file_command_proto_msgTypes[64].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -4388,6 +6727,10 @@ func file_command_proto_init() {
 		(*Record_Ephemeral)(nil),
 		(*Record_SpentOrder)(nil),
 		(*Record_Alias)(nil),
+		(*Record_AuditChain)(nil),
+		(*Record_AuditKey)(nil),
+		(*Record_Secret)(nil),
+		(*Record_SecretVersion)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4395,7 +6738,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -60,8 +60,8 @@ func (v *View) CredentialsAfter(after kms.CredentialID, f func(*Credential) bool
 	v.credentials.Ascend(string(after[:]), func(_ string, c *Credential) bool { return c.ID == after || f(c) })
 }
 
-// Wrapped counts what is wrapped under generations: versions of keys,
-// credentials, and the authority.
+// Wrapped counts what is wrapped under generations: versions of keys and
+// secrets, credentials, and the authority.
 type Wrapped map[uint32]int
 
 // Before is how much is wrapped under generations before one.
@@ -85,6 +85,14 @@ func (v *View) Wrapped() Wrapped {
 		for i := range k.Versions {
 			if len(k.Versions[i].Wrapped) > 0 { // of one that is destroyed nothing is left
 				w[k.Versions[i].Generation]++
+			}
+		}
+		return true
+	})
+	v.secrets.Scan(func(_ string, s *Secret) bool {
+		for _, n := range s.Versions {
+			if s.Key == (kms.KeyID{}) {
+				w[n.Under]++
 			}
 		}
 		return true
@@ -219,7 +227,7 @@ func (m *Machine) spend(envelope []byte, deed govern.Deed) {
 // re-wraps to come back to. A revision says that a client's view of a record is
 // over, and it is not: what is inside stays the same, so no revision moves.
 func (m *Machine) rewrap(by *command.Principal, p *command.Rewrap) Result {
-	if by != nil || len(p.GetKeys()) > MaxRewrapped || len(p.GetCredentials()) > MaxRewrapped {
+	if by != nil || len(p.GetKeys()) > MaxRewrapped || len(p.GetCredentials()) > MaxRewrapped || len(p.GetSecrets()) > MaxRewrapped {
 		return refuse(kms.Invalid, "re-wrapping is malformed")
 	}
 	if p.GetGeneration() != m.next.Generation() {
@@ -230,6 +238,11 @@ func (m *Machine) rewrap(by *command.Principal, p *command.Rewrap) Result {
 	}
 	for _, r := range p.GetCredentials() {
 		m.rewrapCredential(r, p.GetGeneration())
+	}
+	for _, r := range p.GetSecrets() {
+		if s, ok := m.rewrapped(r); ok && s.Key == (kms.KeyID{}) {
+			m.rewrapSecret(s, r, p.GetGeneration())
+		}
 	}
 	if r := p.GetAuthority(); r != nil && m.next.authority.Generation == r.GetFrom() && len(r.GetWrapped()) > 0 {
 		a := *m.next.authority
@@ -288,6 +301,8 @@ func (m *Machine) wrappedInUse(c *command.Command) bool {
 		return !retired(op.ImportKey.GetVersion().GetGeneration())
 	case *command.Command_PutKeyVersion:
 		return !retired(op.PutKeyVersion.GetVersion().GetGeneration())
+	case *command.Command_RotateDue:
+		return !slices.ContainsFunc(op.RotateDue.GetKeys(), func(v *command.NewVersion) bool { return retired(v.GetVersion().GetGeneration()) })
 	case *command.Command_PutKey:
 		return !slices.ContainsFunc(op.PutKey.GetKey().GetVersions(), func(v *command.KeyVersion) bool { return retired(v.GetGeneration()) })
 	}

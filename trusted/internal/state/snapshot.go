@@ -61,10 +61,12 @@ func (s *Snapshot) Write(w io.Writer) error {
 	v.aliases.Scan(func(_ string, a *Alias) bool {
 		return out.put(&command.Record{Kind: &command.Record_Alias{Alias: a.proto()}})
 	})
+	v.writeSecrets(out)
 	v.quotePolicies.Scan(func(_ string, q *quotePolicy) bool {
 		return out.put(&command.Record{Kind: &command.Record_QuotePolicy{QuotePolicy: q.proto()}})
 	})
 	v.writeOrders(out)
+	v.writeAudit(out)
 	s.writeRequests(out)
 	out.put(&command.Record{Kind: &command.Record_End{End: &command.End{Records: out.n}}})
 	if out.err != nil {
@@ -165,6 +167,9 @@ func (m *Machine) finish(in *bufio.Reader, end *command.End, n uint64) error {
 	if end.GetRecords() != n {
 		return malformed("snapshot end")
 	}
+	if m.loading.secret != nil {
+		return malformed("snapshot: secret without its versions")
+	}
 	if err := m.checkPast(); err != nil {
 		return err
 	}
@@ -216,11 +221,17 @@ func (m *Machine) load(rec *command.Record) error {
 		}
 		m.next.keys.Load(k) // in order, so Load appends
 		m.next.byApp.Set(k)
+		m.next.countKey(k.App, 1)
 		if k.Deletion != nil {
 			m.next.deletions.Set(dueOf(k), struct{}{})
 		}
+		m.indexRotation(k)
 	case *command.Record_Alias:
 		return m.loadAlias(r.Alias)
+	case *command.Record_Secret:
+		return m.loadSecret(r.Secret)
+	case *command.Record_SecretVersion:
+		return m.loadSecretVersion(r.SecretVersion)
 	case *command.Record_QuotePolicy:
 		q, err := quotePolicyFrom(r.QuotePolicy)
 		if err != nil {
@@ -233,6 +244,10 @@ func (m *Machine) load(rec *command.Record) error {
 		return m.loadEphemeral(r.Ephemeral)
 	case *command.Record_SpentOrder:
 		return m.loadOrder(r.SpentOrder)
+	case *command.Record_AuditChain:
+		return m.loadAuditChain(r.AuditChain)
+	case *command.Record_AuditKey:
+		return m.loadAuditKey(r.AuditKey)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -34,12 +35,24 @@ type View struct {
 	aliasesByKey btree.Map[string, struct{}] // by key and name
 	deletions    btree.Map[string, struct{}] // of keys, by due time and id
 
+	secrets      btree.Map[string, *Secret]  // by app and name
+	secretsByKey btree.Map[string, string]   // their places, by key, its version, app and name
+	secretTimes  btree.Map[string, string]   // their places, by when something becomes of them
+	secretBytes  btree.Map[string, int]      // by app; follows from secrets
+	rotations    btree.Map[string, struct{}] // of keys, by due time and id
+
 	calendar   Calendar
 	ephemerals []Ephemeral // by epoch; shared by views, so never changed in place
 
 	generations []Generation             // by number; a change makes a new slice
 	authority   *Authority               // as it is wrapped now
 	orders      btree.Map[string, int64] // that were obeyed: expiry by nonce
+
+	usage       btree.Map[string, Usage] // by app; follows from keys and secrets
+	secretCount int
+
+	auditChains btree.Map[string, *AuditChain] // by node
+	auditKeys   []audit.Key                    // by generation; a change makes a new slice
 
 	replayFloor int64
 
@@ -118,6 +131,13 @@ func (v *View) copy() *View {
 	c.aliases = *v.aliases.Copy()
 	c.aliasesByKey = *v.aliasesByKey.Copy()
 	c.deletions = *v.deletions.Copy()
+	c.auditChains = *v.auditChains.Copy()
+	c.secrets = *v.secrets.Copy()
+	c.secretsByKey = *v.secretsByKey.Copy()
+	c.secretTimes = *v.secretTimes.Copy()
+	c.secretBytes = *v.secretBytes.Copy()
+	c.usage = *v.usage.Copy()
+	c.rotations = *v.rotations.Copy()
 	c.keys = v.keys.Copy()
 	c.byApp = v.byApp.Copy()
 	return &c
