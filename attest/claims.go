@@ -58,6 +58,14 @@ type Platform struct {
 	CSPID  string `json:"csp_id,omitzero"`  // AMD VLEK: the cloud that the key was issued to
 }
 
+// Machine names the one machine, not the model; empty where the platform hides it.
+func (p Platform) Machine() Hex {
+	if len(p.PPID) > 0 {
+		return p.PPID
+	}
+	return p.ChipID
+}
+
 // IDs lists the names that a policy may allow or deny a platform by.
 func (p Platform) IDs() []Hex {
 	var ids []Hex

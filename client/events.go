@@ -250,5 +250,6 @@ func eventOf(m *holdfastv1.Event) kms.Event {
 	if name := kms.SecretName(m.GetSecret()); name.Valid() { // as it is: it may hold anything
 		e.Secret = name
 	}
+	e.Node, _ = kms.ParseNodeID(m.GetNodeId())
 	return e
 }

@@ -18,6 +18,32 @@ type Identity struct {
 	SNP *attest.SNPIdentity `json:"snp,omitzero"`
 }
 
+// IdentityOf is the very program that claims are of, and no other one by the same
+// signer. What claims are of no program is no identity.
+func IdentityOf(c attest.Claims) (id Identity) {
+	switch {
+	case c.SGX != nil:
+		id.SGX = &attest.SGXIdentity{MRENCLAVE: c.SGX.MRENCLAVE}
+	case c.TDX != nil:
+		id.TDX = &attest.TDXIdentity{MRTD: c.TDX.MRTD, RTMR0: c.TDX.RTMR0, RTMR1: c.TDX.RTMR1, RTMR2: c.TDX.RTMR2}
+	case c.SNP != nil:
+		id.SNP = &attest.SNPIdentity{Measurement: c.SNP.Measurement}
+	}
+	return id
+}
+
+// ParseIdentity reads an identity. The error is Invalid or TooLarge.
+func ParseIdentity(b []byte) (Identity, error) {
+	id, err := parseDocument[Identity]("identity", b)
+	if err != nil {
+		return Identity{}, err
+	}
+	return *id, nil
+}
+
+// Canonical prints the identity; ParseIdentity reads it back.
+func (id Identity) Canonical() []byte { return canonical(id) }
+
 // TEE is the kind of TEE that the identity is of, "" unless exactly one is set.
 func (id Identity) TEE() attest.TEE {
 	switch {

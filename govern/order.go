@@ -18,9 +18,10 @@ type Deed uint8
 const (
 	DeedRotate Deed = iota + 1 // make the next generation of the master secret
 	DeedRetire                 // end all use of a generation
+	DeedRemove                 // have a node leave the domain for good
 )
 
-var deedNames = [...]string{DeedRotate: "rotate-master-secret", DeedRetire: "retire-generation"}
+var deedNames = [...]string{DeedRotate: "rotate-master-secret", DeedRetire: "retire-generation", DeedRemove: "remove-node"}
 
 // Valid reports whether d is one of the deeds above.
 func (d Deed) Valid() bool { return d > 0 && int(d) < len(deedNames) }
@@ -38,16 +39,18 @@ func (d Deed) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 // UnmarshalText reads the deed's name.
 func (d *Deed) UnmarshalText(text []byte) error { return readEnum(d, deedNames[:], string(text)) }
 
-// An Order has a domain do one thing to its master secrets, once. To rotate
-// takes one operator or the owner; to retire takes the signers' threshold, for
-// what only the retired generation derives is lost to those who still need it.
+// An Order has a domain do one thing to its master secrets or its nodes, once. To
+// rotate or to remove a node takes one operator or the owner; to retire takes the
+// signers' threshold, for what only the retired generation derives is lost to
+// those who still need it.
 type Order struct {
 	Version    int          `json:"version"` // OrderVersion
 	Domain     kms.DomainID `json:"domain"`
 	Deed       Deed         `json:"deed"`
-	Generation uint32       `json:"generation"` // that is made, or that ends
-	Expires    time.Time    `json:"expires"`    // whole seconds
-	Nonce      Nonce        `json:"nonce"`      // the domain remembers which are spent
+	Generation uint32       `json:"generation"`    // that is made, or that ends; 0 with DeedRemove
+	Node       kms.NodeID   `json:"node,omitzero"` // that leaves; with DeedRemove alone
+	Expires    time.Time    `json:"expires"`       // whole seconds
+	Nonce      Nonce        `json:"nonce"`         // the domain remembers which are spent
 }
 
 // ParseOrder reads an order without its envelope.
@@ -64,7 +67,11 @@ func (o *Order) Validate() error {
 	case o.Domain == kms.DomainID{}:
 		return kms.Errorf(kms.Invalid, "order: names no domain").WithField("domain")
 	case !o.Deed.Valid():
-		return kms.Errorf(kms.Invalid, "order: neither %q nor %q", DeedRotate, DeedRetire).WithField("deed")
+		return kms.Errorf(kms.Invalid, "order: none of %q, %q and %q", DeedRotate, DeedRetire, DeedRemove).WithField("deed")
+	case (o.Deed == DeedRemove) != (o.Node != kms.NodeID{}):
+		return kms.Errorf(kms.Invalid, "order: a node goes with %q", DeedRemove).WithField("node")
+	case o.Deed == DeedRemove && o.Generation != 0:
+		return kms.Errorf(kms.Invalid, "order: no generation goes with %q", DeedRemove).WithField("generation")
 	case o.Deed == DeedRotate && o.Generation == 0:
 		return kms.Errorf(kms.Invalid, "order: generation 0 is made when the domain is founded").WithField("generation")
 	case !wholeTime(o.Expires):
@@ -108,7 +115,7 @@ func (s Standing) mayOrder(p *Policy, e *Envelope, d Deed) error {
 	case d == DeedRetire:
 		_, err := s.rules().authority(e)
 		return err
-	case d != DeedRotate || p == nil: // "unknown" is nobody's
+	case d != DeedRotate && d != DeedRemove || p == nil: // "unknown" is nobody's
 		return kms.Errorf(kms.Denied, "order: nobody may order %q", d).WithField("deed")
 	}
 	who, err := e.signers(append(slices.Clone(p.Operators), s.Owner)...)

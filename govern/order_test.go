@@ -67,7 +67,7 @@ func TestOrderInvalid(t *testing.T) {
 	for field, edit := range map[string]func(*govern.Order){
 		"version":    func(o *govern.Order) { o.Version = 2 },
 		"domain":     func(o *govern.Order) { o.Domain = kms.DomainID{} },
-		"deed":       func(o *govern.Order) { o.Deed = 3 },
+		"deed":       func(o *govern.Order) { o.Deed = 4 },
 		"generation": func(o *govern.Order) { o.Generation = 0 },
 		"expires":    func(o *govern.Order) { o.Expires = soon.Add(1) },
 		"nonce":      func(o *govern.Order) { o.Nonce = govern.Nonce{} },
@@ -87,6 +87,39 @@ func TestOrderInvalid(t *testing.T) {
 	checkError(t, o.ValidAt(soon), kms.Expired, "expires", "was good until")
 }
 
+// An operator or the owner has a node removed, and nobody else. Only that order
+// names a node, and no generation.
+func TestOrderToRemove(t *testing.T) {
+	r := newRealm(t)
+	o := r.order(govern.DeedRemove)
+	o.Generation, o.Node = 0, kms.NodeID{7}
+	open := func(by ...*govern.PrivateKey) error {
+		_, err := r.founding.Standing.OpenOrder(r.founding.Policy, signed(t, govern.OrderType, o, by...), govern.DeedRemove)
+		return err
+	}
+	for _, by := range []*govern.PrivateKey{r.operator, r.owner} {
+		if err := open(by); err != nil {
+			t.Error(err)
+		}
+	}
+	checkError(t, open(), kms.Denied, "signatures", "neither the owner nor an operator")
+	checkError(t, open(key(t, 50)), kms.Denied, "signatures/0", "no say")
+	checkError(t, r.openOrder(signed(t, govern.OrderType, o, r.operator), govern.DeedRotate), kms.Denied, "deed", "not to")
+	for field, edit := range map[string]func(*govern.Order){
+		"node":       func(o *govern.Order) { o.Node = kms.NodeID{} },
+		"generation": func(o *govern.Order) { o.Generation = 1 },
+	} {
+		bad := *o
+		edit(&bad)
+		checkInvalid(t, bad.Validate(), kms.Invalid, field)
+	}
+	for _, deed := range []govern.Deed{govern.DeedRotate, govern.DeedRetire} {
+		bad := r.order(deed)
+		bad.Node = kms.NodeID{7}
+		checkInvalid(t, bad.Validate(), kms.Invalid, "node")
+	}
+}
+
 // The form of an order is fixed for good: signatures are over it.
 func TestOrderForm(t *testing.T) {
 	o := &govern.Order{Version: 1, Domain: kms.DomainID{0xab}, Deed: govern.DeedRetire, Generation: 3,
@@ -98,6 +131,12 @@ func TestOrderForm(t *testing.T) {
 	}
 	if _, err := govern.ParseOrder([]byte(want)); err != nil {
 		t.Error(err)
+	}
+	o.Deed, o.Generation, o.Node = govern.DeedRemove, 0, kms.NodeID{0xef}
+	const remove = `{"version":1,"domain":"ab00000000000000000000000000000000000000000000000000000000000000","deed":"remove-node","generation":0,` +
+		`"node":"ef00000000000000000000000000000000000000000000000000000000000000","expires":"2027-01-02T03:04:05Z","nonce":"cd000000000000000000000000000000"}`
+	if got := string(o.Canonical()); got != remove {
+		t.Errorf("prints as\n%s, want\n%s", got, remove)
 	}
 }
 

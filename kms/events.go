@@ -57,6 +57,16 @@ const (
 	EventNodeRefuses // Reason: why this node serves nobody
 	EventNodeServes  // it serves again
 
+	// Of the domain; Node says which node they are about.
+	EventNodeWaiting   // it asks to join and waits for an operator's approval
+	EventNodeApproved  // an operator's approval admitted it
+	EventNodeAdmitted  // it was admitted without one
+	EventNodeJoined    // it votes from now on
+	EventNodeLeft      // Reason: drained or replaced
+	EventNodeEvicted   // Reason: why it was removed
+	EventFeatureRaised // Number: the domain's feature level from now on
+	EventTimeJumped    // domain time went on by more than a minute at once; Number: by how many seconds
+
 	eventKindEnd
 )
 
@@ -77,6 +87,9 @@ var eventKindNames = [...]string{
 	EventSecretDeleted: "secret_deleted",
 
 	EventNodeRefuses: "node_refuses", EventNodeServes: "node_serves",
+
+	EventNodeWaiting: "node_waiting", EventNodeApproved: "node_approved", EventNodeAdmitted: "node_admitted", EventNodeJoined: "node_joined",
+	EventNodeLeft: "node_left", EventNodeEvicted: "node_evicted", EventFeatureRaised: "feature_raised", EventTimeJumped: "time_jumped",
 }
 
 // EventKinds lists every kind, for tables that must be exhaustive.
@@ -140,9 +153,10 @@ type Event struct {
 	Credential CredentialID
 	Alias      string
 	Secret     SecretName
+	Node       NodeID
 	Number     uint64    // what the kind counts
 	At         time.Time // what the kind dates
-	Reason     string    // of a node that refuses
+	Reason     string    // of a node that refuses, or that was removed
 }
 
 // A WatchRequest says from where on events are wanted.

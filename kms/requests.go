@@ -180,5 +180,9 @@ type Status struct {
 	Epoch     uint64    `json:"epoch"`
 	EpochEnds time.Time `json:"epoch_ends"`
 
+	Voters int        `json:"voters"` // how many nodes vote
+	Leader NodeID     `json:"leader,omitzero"`
+	Nodes  []NodeInfo `json:"nodes,omitempty"` // by id, those that wait included
+
 	Warnings []string `json:"warnings,omitempty"`
 }

@@ -133,6 +133,9 @@ func event(e *kms.Event) *holdfastv1.Event {
 	if e.Credential != (kms.CredentialID{}) {
 		m.CredentialId = e.Credential.String()
 	}
+	if e.Node != (kms.NodeID{}) {
+		m.NodeId = e.Node.String()
+	}
 	return m
 }
 

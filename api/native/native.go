@@ -55,7 +55,9 @@ type Config struct {
 	Ruler    Ruler
 	// Custodian serves the DomainService.
 	Custodian Custodian
-	Opener    Opener
+	// Roster serves the NodeService.
+	Roster Roster
+	Opener Opener
 	// Publisher serves the RuntimeService, with Callers.
 	Publisher Publisher
 	// Watcher serves the EventService, with Callers and Custodian.
@@ -106,6 +108,9 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 	}
 	if c.Custodian != nil {
 		all = append(all, open(row(holdfastv1connect.NewDomainServiceHandler(domains{c.Custodian}, opts...))))
+	}
+	if c.Roster != nil {
+		all = append(all, open(row(holdfastv1connect.NewNodeServiceHandler(nodes{c.Roster}, opts...))))
 	}
 	if c.Ruler != nil {
 		all = append(all, rules(open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...)))))

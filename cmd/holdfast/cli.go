@@ -44,6 +44,7 @@ type cli struct {
 
 	Domain  domainCmd  `cmd:"" help:"Look after the domain's master secrets."`
 	Audit   auditCmd   `cmd:"" help:"Read, search, check and keep the record of who did what."`
+	Node    nodeCmd    `cmd:"" help:"List, approve and remove the nodes of the domain."`
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
 	Events  eventsCmd  `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`
 	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,8 @@ import (
 // devCmd is `holdfast dev`: a whole domain, in one command.
 type devCmd struct {
 	Dir    string `help:"Folder of the domain; made if it is not there. Default: a temporary one, removed in the end." type:"path" placeholder:"DIR"`
-	Listen string `help:"Address to serve at. Default: 127.0.0.1:9000, or any free port with --exit." placeholder:"HOST:PORT"`
+	Nodes  int    `placeholder:"N" help:"How many nodes, each a process on a simulated machine of its own. More than the folder has join. Default: those that it has, and one at first."`
+	Listen string `help:"Address to serve at; with several nodes, the first one's. Default: 127.0.0.1:9000, or any free port with --exit." placeholder:"HOST:PORT"`
 	Exit   bool   `help:"Stop after the proof; the status is 0 only if all of it held."`
 	devTuning
 }
@@ -30,6 +30,9 @@ const patience = 30 * time.Second
 
 // Run founds the domain where it must, proves it, and serves.
 func (c *devCmd) Run(s *session) (err error) {
+	if c.Nodes < 0 || c.Nodes > maxDevNodes {
+		return misusef("three lose one and go on; five lose two", "--nodes is 1 to %d", maxDevNodes)
+	}
 	home, err := c.home(s)
 	if err != nil {
 		return err
@@ -38,20 +41,19 @@ func (c *devCmd) Run(s *session) (err error) {
 	if err := home.found(s.ctx); err != nil {
 		return err
 	}
-	node, err := startNode(s.ctx, home, c.listen())
+	domain, err := newDevDomain(s, home, c.Nodes, c.listen())
 	if err != nil {
 		return err
 	}
-	p := &proof{s: s, home: home, node: node}
-	defer func() { err = errors.Join(err, p.node.stop()) }()
-	p.begin()
+	defer func() { err = errors.Join(err, domain.stop()) }()
+	p := newDomainProof(s, domain)
 	if err := p.run(); err != nil {
 		return err
 	}
-	if err := c.ready(s, home, p); err != nil || c.Exit {
+	if err := c.ready(s, domain, p.status); err != nil || c.Exit {
 		return err
 	}
-	return p.node.wait(s.ctx)
+	return domain.wait(s.ctx)
 }
 
 func (c *devCmd) listen() string {
@@ -86,22 +88,35 @@ type devReady struct {
 	Dir    string `json:"dir"`
 
 	Metrics string `json:"metrics,omitempty"` // URL
+
+	Nodes []devReadyNode `json:"nodes"`
+}
+
+type devReadyNode struct {
+	Name  string `json:"name"`
+	Node  string `json:"node_id"`
+	URL   string `json:"url"`
+	Peers string `json:"peers"` // where other nodes reach it, and one that joins
+	Dir   string `json:"dir"`
+
+	Metrics string `json:"metrics,omitempty"` // URL
 }
 
 // ready says that the proof held, and where everything is.
-func (c *devCmd) ready(s *session, home *devHome, p *proof) error {
+func (c *devCmd) ready(s *session, d *devDomain, st kms.Status) error {
+	home := d.homes[0]
 	cred, err := home.readCredentials()
 	if err != nil {
 		return err
 	}
-	ready := devReady{URL: p.node.url, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir, Metrics: p.node.metrics}
+	ready := devReady{URL: d.nodes[0].URL, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir, Metrics: d.nodes[0].Metrics}
+	for k, n := range d.nodes {
+		ready.Nodes = append(ready.Nodes, devReadyNode{Name: d.name(k), Node: n.Node, URL: n.URL, Peers: n.Peers, Dir: n.home.dir, Metrics: n.Metrics})
+	}
 	return s.show(ready, func(w io.Writer) {
-		domainSummary(w, p.status)
+		domainSummary(w, st)
 		if !c.Exit {
-			home.tour(w, p.node.url, cred.AppID)
-			if p.node.metrics != "" {
-				fmt.Fprintf(w, "Metrics at %s\n", p.node.metrics)
-			}
+			d.tour(w, cred.AppID)
 		}
 	})
 }
@@ -116,8 +131,18 @@ func domainSummary(w io.Writer, st kms.Status) {
 }
 
 // tour prints where everything is, and lines to paste.
-func (h *devHome) tour(w io.Writer, url, app string) {
+func (d *devDomain) tour(w io.Writer, app string) {
+	h, url := d.homes[0], d.nodes[0].URL
 	cred, self := h.path(credentialsName), selfCommand()
+	fmt.Fprintf(w, "\n")
+	for k, n := range d.nodes {
+		fmt.Fprintf(w, "%s\t%s\tprocess %d, other nodes reach it at %s\n", d.name(k), n.URL, n.pid(), n.Peers)
+	}
+	for k, n := range d.nodes {
+		if n.Metrics != "" {
+			fmt.Fprintf(w, "%s\tmetrics at %s\n", d.name(k), n.Metrics)
+		}
+	}
 	fmt.Fprintf(w, "\nURL\t%s\nCA\t%s\nAppID\t%s\nAPIKey\tin %s\n\n", url, h.path(caFile), app, cred)
 	fmt.Fprintf(w, "Try it in another terminal:\n\n")
 	fmt.Fprintf(w, "  curl --cacert %s '%s/ehsm?Action=GetVersion'\n", h.path(caFile), url)
@@ -125,7 +150,8 @@ func (h *devHome) tour(w io.Writer, url, app string) {
 	fmt.Fprintf(w, "  %s key create --spec AES-256-GCM\n", self)
 	fmt.Fprintf(w, "  %s key list\n", self)
 	fmt.Fprintf(w, "  echo hello | %s encrypt --key KEYID\n", self)
-	fmt.Fprintf(w, "  %s bench --duration 5s\n\nServing until Ctrl-C.\n", self)
+	fmt.Fprintf(w, "  %s bench --duration 5s\n", self)
+	fmt.Fprintf(w, "  %s dev node --join %s --dir ANOTHER --charter %s\n\nServing until Ctrl-C.\n", self, d.nodes[0].Peers, h.path(charterFile))
 }
 
 // selfCommand is how this program can be started again: `go run` leaves a
@@ -135,14 +161,4 @@ func selfCommand() string {
 		return "go run ./cmd/holdfast"
 	}
 	return os.Args[0]
-}
-
-// wait serves until Ctrl-C, or until the node ends by itself.
-func (n *devNode) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-n.done:
-		return problemf("see "+n.home.path(logFile), "the node ended by itself: %v", n.err)
-	}
 }

@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/holdfast-kms/holdfast/attest/simtee"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/disk"
-	"github.com/holdfast-kms/holdfast/host/harden"
-	"github.com/holdfast-kms/holdfast/host/heap"
-	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -27,14 +21,19 @@ type devCmds struct {
 
 // Help is the rest of what --help says.
 func (devCmds) Help() string {
-	return "Without a command it is `holdfast dev start`, with the flags that `holdfast dev start --help` lists: --dir, --listen, --exit and others."
+	return "Without a command it is `holdfast dev start`, with the flags that `holdfast dev start --help` lists: --nodes, --dir, --listen, --exit and others."
+}
+
+// Help is the rest of what --help says.
+func (devNodeCmds) Help() string {
+	return "Without a command it is `holdfast dev node serve`, with the flags that `holdfast dev node serve --help` lists: --dir, --join, --charter and others."
 }
 
 // devNodeCmds are the steps that holdfastd takes, on the simulated platform.
 type devNodeCmds struct {
 	Prepare devPrepareCmd `cmd:"" help:"First step of founding: make the node's key, and write evidence for it that owner and signers look at."`
 	Found   devFoundCmd   `cmd:"" help:"Second step: found the domain by the documents that they signed."`
-	Serve   devServeCmd   `cmd:"" help:"Serve."`
+	Serve   devServeCmd   `cmd:"" default:"withargs" help:"Serve; with --join, have the node join a domain first."`
 }
 
 type devPrepareCmd struct {
@@ -117,7 +116,7 @@ func (h *devHome) settle(charter *govern.Charter) error {
 func (h *devHome) with(logger *slog.Logger, do func(server.Config, *disk.Disk) error) (err error) {
 	charter, err := readDocument(h.path(charterFile))
 	if err != nil {
-		return because(err, "prepare the node first, with `holdfast dev node prepare`, or put the charter back", "reading the charter")
+		return because(err, "put the charter back, or choose another --dir; a new node is prepared with `holdfast dev node prepare`, or joins a domain with --join", "reading the charter")
 	}
 	if err := h.loadMachine(); err != nil {
 		return err
@@ -184,61 +183,4 @@ func (c *devFoundCmd) Run(s *session) error {
 		fmt.Fprintf(w, "founded\tdomain %s\n", founded.Domain)
 		fmt.Fprintf(w, "node\t%s\n", founded.Bootstrap.Founder)
 	})
-}
-
-type devServeCmd struct {
-	Dir    string `required:"" type:"path" placeholder:"DIR" help:"Folder of the node."`
-	Listen string `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Address to serve at."`
-	devTuning
-}
-
-// Run serves until Ctrl-C.
-func (c *devServeCmd) Run(s *session) (err error) {
-	if err := harden.Process(); err != nil {
-		return err
-	}
-	defer heap.Floor(heapFloor)()
-	home := &devHome{dir: c.Dir, tuning: c.devTuning}
-	if _, err := os.Stat(home.path(charterFile)); errors.Is(err, fs.ErrNotExist) {
-		return problemf("prepare and found it first: `holdfast dev node prepare`", "%s holds no node", c.Dir)
-	}
-	logger, closeLog, err := home.log()
-	if err != nil {
-		return err
-	}
-	node, d, err := home.open(s.ctx, logger)
-	if err != nil {
-		return errors.Join(err, closeLog())
-	}
-	defer func() { err = errors.Join(err, node.Close(), d.Close(), closeLog()) }()
-	return c.listen(s.ctx, s, home, node, logger)
-}
-
-// log is the node's log, which it appends to.
-func (h *devHome) log() (*slog.Logger, func() error, error) {
-	f, err := os.OpenFile(h.path(logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, err
-	}
-	return slog.New(slog.NewJSONHandler(f, nil)), f.Close, nil
-}
-
-func (c *devServeCmd) listen(ctx context.Context, s *session, home *devHome, node *server.Node, logger *slog.Logger) error {
-	if err := os.WriteFile(home.path(caFile), node.CA(), 0o644); err != nil {
-		return err
-	}
-	l, err := listen.TCP(c.Listen, listen.Config{Log: logger})
-	if err != nil {
-		return because(err, "choose another address with --listen", "listening")
-	}
-	url := "https://" + l.Addr().String()
-	err = s.show(map[string]any{"url": url, "ca": home.path(caFile), "domain": node.Status().DomainID, "node_id": node.Status().Node}, func(w io.Writer) {
-		fmt.Fprintf(w, "serving\t%s\n", url)
-		fmt.Fprintf(w, "domain\t%s\n", node.Status().DomainID)
-		fmt.Fprintf(w, "CA\t%s, log %s\n", home.path(caFile), filepath.Base(home.path(logFile)))
-	})
-	if err != nil {
-		return err
-	}
-	return node.Serve(ctx, l)
 }

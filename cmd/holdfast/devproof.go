@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -40,7 +39,6 @@ type proof struct {
 func (p *proof) begin() {
 	p.plaintext = make([]byte, 64)
 	rand.Read(p.plaintext)
-	p.say("%-12s %-52s %10s\n", "STEP", "WHAT WAS SEEN", "TOOK")
 }
 
 func (p *proof) say(format string, args ...any) {
@@ -49,18 +47,15 @@ func (p *proof) say(format string, args ...any) {
 	}
 }
 
-// run does the steps in order and stops at the first that does not hold.
-func (p *proof) run() error {
-	steps := []struct {
-		name string
-		do   func(context.Context) (string, error)
-	}{
-		{"start", p.start}, {"attest", p.attest}, {"enrol", p.enrol},
-		{"create", p.create}, {"encrypt", p.encrypt}, {"decrypt", p.decrypt}, {"data key", p.dataKey},
-		{"sign", p.sign}, {"verify", p.verify},
-		{"kill -9", p.kill}, {"restart", p.restart}, {"decrypt", p.decrypt}, {"verify", p.verify},
-		{"clean up", p.cleanUp},
-	}
+// A step is one thing that a proof shows, and says in a few words.
+type step struct {
+	name string
+	do   func(context.Context) (seen string, err error)
+}
+
+// take takes the steps in order and stops at the first that does not hold.
+func (p *proof) take(steps []step) error {
+	p.say("%-12s %-52s %10s\n", "STEP", "WHAT WAS SEEN", "TOOK")
 	for _, step := range steps {
 		ctx, cancel := context.WithTimeout(p.s.ctx, patience)
 		began := time.Now()
@@ -80,7 +75,7 @@ func (p *proof) start(ctx context.Context) (string, error) {
 		return "", err
 	}
 	p.status, err = c.Status(ctx)
-	return "node serves at " + p.node.url, err
+	return "node serves at " + p.node.URL, err
 }
 
 // connect makes a client that holds the node to the charter, by its evidence.
@@ -89,7 +84,7 @@ func (p *proof) connect(allowSimulated bool) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{URL: p.node.url, Trust: &client.Trust{Charter: charter, AllowSimulated: allowSimulated}})
+	return client.New(client.Config{URL: p.node.URL, Trust: &client.Trust{Charter: charter, AllowSimulated: allowSimulated}})
 }
 
 // attest has the node prove what it is. It is a simulated one, which a client
@@ -132,17 +127,27 @@ func (p *proof) enrol(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// The port may be another one this time.
-	cred.URL, cred.CA, cred.AllowSimulated = p.node.url, "", true
+	cred.URL, cred.CA, cred.AllowSimulated = p.node.URL, "", true
 	cred.Charter = json.RawMessage(strconv.Quote(charterFile))
 	if err := writeCredentials(path, cred); err != nil {
 		return "", err
 	}
-	cfg, err := cred.config(path)
-	if err != nil {
-		return "", err
-	}
-	p.client, err = client.New(cfg)
+	p.client, err = p.clientOf(p.node)
 	return "app " + cred.AppID, err
+}
+
+// clientOf makes a client of a node, with the credential in the folder.
+func (p *proof) clientOf(n *devNode) (*client.Client, error) {
+	cred, err := p.home.readCredentials()
+	if err != nil {
+		return nil, err
+	}
+	cred.URL = n.URL
+	cfg, err := cred.config(p.home.path(credentialsName))
+	if err != nil {
+		return nil, err
+	}
+	return client.New(cfg)
 }
 
 func (p *proof) create(ctx context.Context) (string, error) {
@@ -230,20 +235,6 @@ func errNot(ok bool, what string) error {
 	return errors.New(what)
 }
 
-func (p *proof) kill(context.Context) (string, error) {
-	return fmt.Sprintf("node process %d is gone", p.node.cmd.Process.Pid), p.node.kill()
-}
-
-// restart starts another process on the same folder and port.
-func (p *proof) restart(ctx context.Context) (string, error) {
-	again, err := startNode(ctx, p.home, p.node.url[len("https://"):])
-	if err != nil {
-		return "", err
-	}
-	p.node = again
-	return fmt.Sprintf("process %d serves the same state", again.cmd.Process.Pid), nil
-}
-
 // cleanUp deletes the keys of the proof and sees that they are gone.
 func (p *proof) cleanUp(ctx context.Context) (string, error) {
 	for _, id := range []kms.KeyID{p.cipherKey, p.signKey} {
@@ -258,16 +249,4 @@ func (p *proof) cleanUp(ctx context.Context) (string, error) {
 }
 
 // writeCredentials replaces the credentials file, readable by its owner only.
-func writeCredentials(path string, c credentialsFile) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".credentials-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone once it is renamed
-	e := json.NewEncoder(f)
-	e.SetIndent("", "  ")
-	if err := errors.Join(e.Encode(c), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
+func writeCredentials(path string, c credentialsFile) error { return writeJSON(path, c) }

@@ -175,7 +175,10 @@ func (c connection) obey(s *session, envelope []byte, doc *govern.Order) error {
 		return err
 	}
 	defer cl.Close()
-	if doc.Deed == govern.DeedRetire {
+	switch doc.Deed {
+	case govern.DeedRemove:
+		return s.removed(cl, doc.Node, envelope)
+	case govern.DeedRetire:
 		return s.retired(cl, envelope)
 	}
 	return s.rotated(cl, envelope)
@@ -235,7 +238,7 @@ func (c *domainSignCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	s.note("the order is to %s %d of domain %s, until %s", doc.Deed, doc.Generation, doc.Domain, timeText(doc.Expires))
+	s.note("%s", orderWords(doc))
 	if envelope, err = s.addSignature(envelope, c.Key, c.Passphrase); err != nil {
 		return err
 	}

@@ -115,12 +115,8 @@ func identityOf(c attest.Claims, bySigner bool) (id govern.Identity, err error) 
 		id.SGX = &attest.SGXIdentity{MRSIGNER: c.SGX.MRSIGNER, ISVProdID: &product, MinISVSVN: c.SGX.ISVSVN}
 	case bySigner:
 		return id, misusef("leave --by-signer out", "only an SGX enclave is named by who signed it")
-	case c.SGX != nil:
-		id.SGX = &attest.SGXIdentity{MRENCLAVE: c.SGX.MRENCLAVE}
-	case c.TDX != nil:
-		id.TDX = &attest.TDXIdentity{MRTD: c.TDX.MRTD, RTMR0: c.TDX.RTMR0, RTMR1: c.TDX.RTMR1, RTMR2: c.TDX.RTMR2}
-	case c.SNP != nil:
-		id.SNP = &attest.SNPIdentity{Measurement: c.SNP.Measurement}
+	default:
+		id = govern.IdentityOf(c)
 	}
 	return id, id.Validate()
 }

@@ -54,15 +54,44 @@ func printStatus(w io.Writer, st kms.Status) {
 		{"ready", ready}, {"secure", yesNo(st.Secure)}, {"attestation", oneLine(st.Attestation)},
 		{"restart mode", oneLine(st.RestartMode)}, {"rollback protected", yesNo(st.Protected)},
 		{"time", oneLine(st.Time)}, {"domain time", timeText(st.DomainTime)},
-		{"feature level", st.Feature}, {"generation", st.Generation}, {"applied index", st.Index},
+		{"nodes", nodesText(st)}, {"feature level", st.Feature}, {"generation", st.Generation}, {"applied index", st.Index},
 		{"apps", st.Apps}, {"keys", st.Keys}, {"requests accepted for", oneLine(st.ReplayAge)},
 	}
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%v\n", r.name, r.value)
 	}
+	for _, n := range st.Nodes {
+		if n.Trouble != "" {
+			fmt.Fprintf(w, "node %s\t%s, %s: %s\n", shortNode(n.ID), dash(n.Name), nodeRole(n), oneLine(n.Trouble))
+		}
+	}
 	for _, warning := range st.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", oneLine(warning))
 	}
+}
+
+// nodesText says how many nodes there are, and who leads.
+func nodesText(st kms.Status) string {
+	waiting := 0
+	for _, n := range st.Nodes {
+		if waits(n) {
+			waiting++
+		}
+	}
+	text := fmt.Sprintf("%d vote", st.Voters)
+	if others := len(st.Nodes) - waiting - st.Voters; others > 0 {
+		text += fmt.Sprintf(", %d learn", others)
+	}
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d wait for an approval", waiting)
+	}
+	switch st.Leader {
+	case kms.NodeID{}:
+		return text + "; no leader is known"
+	case st.Node:
+		return text + "; this one leads"
+	}
+	return text + "; " + shortNode(st.Leader) + " leads"
 }
 
 func yesNo(b bool) string {

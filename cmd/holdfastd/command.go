@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/holdfast-kms/holdfast/host/peer"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -25,8 +26,11 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
       First step of founding: make the node's key, and write evidence for it that owner and signers look at.
   holdfastd found --dir DIR --charter FILE --bootstrap FILE --policy FILE [--name NAME]...
       Second step: found the domain by the documents that they signed.
-  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--audit NAME=PLACE]...
-      Serve.
+  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--audit NAME=PLACE]... [--peer-listen HOST:PORT [--peer-address HOST:PORT] [--name NAME]]
+      Serve. With --peer-listen other nodes can reach it: the domain can have several.
+  holdfastd serve --dir DIR --charter FILE --peer-listen HOST:PORT --join HOST:PORT... [--approval FILE]
+      Join the domain of the charter by a member of it, and serve. On a folder of a node that has joined it only serves, so that
+      the same line starts it again.
 
 `
 
@@ -39,8 +43,17 @@ type settings struct {
 	out, bootstrap, policy string
 	names                  []string
 	listen, metrics        string
+	peers                  peering
 	pcs, bundle, cache     string
 	audit                  []string
+}
+
+// peering is how the other nodes of the domain reach this one, and how it becomes
+// one of them.
+type peering struct {
+	listen, address, name string
+	join                  []string
+	approval              string
 }
 
 // flags are those of one command. The flag package's own set is left alone:
@@ -65,8 +78,43 @@ func (s *settings) flags(command string) *flag.FlagSet {
 			func(sink string) error { s.audit = append(s.audit, sink); return nil })
 		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
 		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
+		s.peers.flags(f)
 	}
 	return f
+}
+
+func (p *peering) flags(f *flag.FlagSet) {
+	f.StringVar(&p.listen, "peer-listen", "", "`address` to listen at for the other nodes of the domain; default: it is a domain of one")
+	f.StringVar(&p.address, "peer-address", "", "`address` that the other nodes dial, a DNS name or an IP and a port; default: that of --peer-listen")
+	f.StringVar(&p.name, "name", "", "`name` that people know the node by")
+	f.Func("join", "`address` at which a member listens for other nodes; may be given several times; a node that is a member already does not ask again",
+		func(address string) error { p.join = append(p.join, address); return nil })
+	f.StringVar(&p.approval, "approval", "", "`file` with an operator's approval, where the policy wants one for each node; it may be submitted later instead")
+}
+
+// check refuses what cannot be meant, before anything is opened.
+func (p *peering) check() error {
+	if p.listen == "" {
+		for flag, given := range map[string]bool{"--peer-address": p.address != "", "--name": p.name != "", "--join": len(p.join) > 0, "--approval": p.approval != ""} {
+			if given {
+				return misuse("%s needs --peer-listen: without it no other node reaches this one", flag)
+			}
+		}
+	}
+	if p.approval != "" && len(p.join) == 0 {
+		return misuse("--approval is for a node that joins, with --join")
+	}
+	if p.address != "" {
+		if err := peer.CheckAddress(p.address); err != nil {
+			return misuse("--peer-address: %v", err)
+		}
+	}
+	for _, a := range p.join {
+		if err := peer.CheckAddress(a); err != nil {
+			return misuse("--join: %v", err)
+		}
+	}
+	return nil
 }
 
 // run does what args say and returns the exit status.
@@ -121,7 +169,7 @@ func (n *node) choose(command string) (func(context.Context) error, error) {
 	case s.bundle != "" && (s.pcs != "" || s.cache != ""):
 		return nil, misuse("--collateral-bundle stands in place of --pcs and --collateral-cache")
 	case command == "serve":
-		return n.serve, nil
+		return n.serve, s.peers.check()
 	case second && (s.bootstrap == "" || s.policy == ""):
 		return nil, misuse("--bootstrap and --policy belong together")
 	case second && s.out != "":

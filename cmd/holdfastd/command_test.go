@@ -31,7 +31,14 @@ func TestMisuse(t *testing.T) {
 		{with("serve", "--development"), "development"},
 		{with("serve", "--platform", "simulated"), "platform"},
 		{with("serve", "--device-root", "/tmp"), "device-root"},
-		{with("serve", "--name", "n"), "name"},
+		{with("serve", "--name", "n"), "--peer-listen"},
+		{with("serve", "--join", "a:1"), "--peer-listen"},
+		{with("serve", "--peer-address", "a:1"), "--peer-listen"},
+		{with("serve", "--approval", "f"), "--peer-listen"},
+		{with("serve", "--peer-listen", ":1", "--approval", "f"), "a node that joins"},
+		{with("serve", "--peer-listen", ":1", "--join", "a"), "no address that another node can dial"},
+		{with("serve", "--peer-listen", ":1", "--join", ""), "no address that another node can dial"},
+		{with("serve", "--peer-listen", ":1", "--peer-address", ":1"), "no address that another node can dial"},
 		{with("serve", "--sev_guest_device_path", "/tmp/x"), "sev_guest_device_path"}, // a library's, on the flag package's own set
 		{with("serve", "--pcs", "u", "--collateral-bundle", "b"), "in place of"},
 		{with("found"), "needs --out"},
@@ -39,6 +46,7 @@ func TestMisuse(t *testing.T) {
 		{with("found", "--policy", "b"), "belong together"},
 		{with("found", "--bootstrap", "b", "--policy", "p", "--out", "o"), "first step"},
 		{with("found", "--listen", ":1"), "listen"},
+		{with("found", "--join", "a:1"), "join"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			var stdout, log bytes.Buffer
@@ -67,7 +75,7 @@ func TestHelp(t *testing.T) {
 func TestFlags(t *testing.T) {
 	for command, want := range map[string]string{
 		"found": "bootstrap charter collateral-bundle collateral-cache dir name out pcs policy",
-		"serve": "charter collateral-bundle collateral-cache dir listen metrics pcs",
+		"serve": "approval audit charter collateral-bundle collateral-cache dir join listen metrics name pcs peer-address peer-listen",
 	} {
 		var got []string
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) { got = append(got, f.Name) })

@@ -14,10 +14,8 @@ import (
 	"github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
-	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/collateral"
 	"github.com/holdfast-kms/holdfast/host/disk"
-	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/host/wallclock"
 	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -26,13 +24,14 @@ import (
 
 // A node is what one run of the program works with.
 type node struct {
-	log *slog.Logger
-	set settings
+	log     *slog.Logger
+	set     settings
+	metrics *mount.Metrics
 
 	// The rest is for tests: no flag reaches it.
 	platform    server.Platform // nil: the TEE of this machine
 	development bool            // take evidence under a root that is no vendor's
-	serving     func(address string, ca []byte)
+	serving     func(place)
 }
 
 const (
@@ -95,46 +94,6 @@ func (n *node) found(ctx context.Context) error {
 		}
 		n.log.Info("founded", "dir", n.set.dir)
 		return nil
-	})
-}
-
-// serve serves until ctx ends.
-func (n *node) serve(ctx context.Context) error {
-	return n.with(ctx, disk.Open, func(cfg server.Config, d *disk.Disk) (err error) {
-		api := program()
-		metrics, err := mount.ListenMetrics(n.set.metrics, &api, n.log)
-		if err != nil {
-			return err
-		}
-		defer metrics.Close()
-		cfg.Mount = api.Handler
-		probe, err := backlog.Start()
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, probe.Close()) }()
-		cfg.Delay = probe.Delay
-		if cfg.AuditSinks, err = n.auditSinks(); err != nil {
-			return err
-		}
-		opened, err := server.Open(ctx, cfg)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, opened.Close()) }()
-		if err := d.PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
-			n.log.Warn("files set aside were not removed", "cause", err)
-		}
-		l, err := listen.TCP(n.set.listen, listen.Config{Log: n.log})
-		if err != nil {
-			return err
-		}
-		n.log.Info("serving", "address", l.Addr().String(), "node", opened.Status().Node.String())
-		defer metrics.Serve(opened, l)()
-		if n.serving != nil {
-			n.serving(l.Addr().String(), opened.CA())
-		}
-		return opened.Serve(ctx, l)
 	})
 }
 

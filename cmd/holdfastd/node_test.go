@@ -109,20 +109,16 @@ func (r *rig) found() {
 func (r *rig) serve() (url string, ca []byte, stop func() int) {
 	r.t.Helper()
 	r.log.Reset()
-	type place struct {
-		address string
-		ca      []byte
-	}
 	at, ended := make(chan place, 1), make(chan int, 1)
 	n := r.node(true)
-	n.serving = func(address string, ca []byte) { at <- place{address, ca} }
+	n.serving = func(p place) { at <- p }
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- run(ctx, r.args("serve", "--listen", "127.0.0.1:0"), io.Discard, n) }()
 	stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	r.t.Cleanup(func() { stop() })
 	select {
 	case p := <-at:
-		return "https://" + p.address, p.ca, stop
+		return "https://" + p.api, p.ca, stop
 	case s := <-ended:
 		ended <- s
 		r.t.Fatalf("status %d:\n%s", s, &r.log)

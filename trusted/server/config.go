@@ -74,6 +74,9 @@ type Config struct {
 	// They matter only to Found, which fixes them in the domain's authority;
 	// empty means loopback.
 	Names []string
+	// Peers is how this node and the others of its domain reach each other; nil: a
+	// domain of one that takes nobody in.
+	Peers *Peers
 	// Mount makes the handler of the node's API.
 	Mount  func(*Node) http.Handler
 	Logger *slog.Logger

@@ -14,10 +14,14 @@ const epochInterval = time.Second
 
 // runtimesConfig is what the core serves runtimes with.
 func (n *Node) runtimesConfig() core.Runtimes {
-	return core.Runtimes{Keys: n.runtimes, Self: func() attest.Claims {
+	r := core.Runtimes{Keys: n.runtimes, Self: func() attest.Claims {
 		claims, _, _ := n.standing.view()
 		return claims
 	}}
+	if n.members != nil {
+		r.Members = epochMembers{n.members}
+	}
+	return r
 }
 
 // turnEpochs keeps the secrets of epochs until ctx ends, and clears them then.

@@ -3,8 +3,19 @@ package server
 import (
 	"bytes"
 
+	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
+
+// RulesWritten is nil once what the node would judge others by after a restart is
+// of the policy and the restart mode in force.
+func (n *Node) RulesWritten() error {
+	now, on := rulesOf(n.machine.View()), n.members.written.Load()
+	if on == nil || on.standing.RestartMode != now.standing.RestartMode || on.policy.Serial != now.policy.Serial {
+		return kms.Errorf(kms.Stale, "not written yet")
+	}
+	return nil
+}
 
 // EpochSecret is a copy of the secret of an epoch; nil where the node has none.
 func (n *Node) EpochSecret(epoch uint64) (b []byte) {

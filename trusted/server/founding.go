@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+	"github.com/holdfast-kms/holdfast/trusted/internal/member/wire"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
@@ -110,13 +111,17 @@ func Found(ctx context.Context, cfg Config, bootstrap, policy []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.sealer.writeIdentity(f.who), f.sealer.writeRoot(f.who.domain, root.NewSet(master), []uint32{0})); err != nil {
+	known, err := verifyRules(f.charter, &wire.Rules{Bootstrap: bootstrap, Policy_1: policy, Policy: policy, Nodes: []*wire.Address{{Node: f.who.node[:]}}})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.sealer.writeIdentity(f.who), f.sealer.writeRules(known), f.sealer.writeRoot(f.who.domain, []candidate{{0, master}})); err != nil {
 		return err
 	}
 	if err := f.writeLog(ctx, cfg, cmd); err != nil {
 		return err
 	}
-	return f.sealer.forgetFounder()
+	return f.sealer.forget(founderFile)
 }
 
 func mustBeEmpty(d Disk) error {
@@ -125,7 +130,7 @@ func mustBeEmpty(d Disk) error {
 		return kms.Errorf(kms.Unavailable, "listing the node's folder: %w", err)
 	}
 	for _, n := range names {
-		if n == identityFile || n == rootFile {
+		if n == identityFile || n == rootFile || n == peersFile || n == joiningFile {
 			return kms.Errorf(kms.Exists, "the folder holds a node already").WithFile(n).
 				WithHint("start that node, or found the domain in another folder")
 		}
@@ -152,7 +157,15 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 	if err != nil {
 		return nil, err
 	}
-	return &command.Found{Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
+	claims, err := f.claims.Encode()
+	if err != nil {
+		return nil, err
+	}
+	founder := &command.Node{Id: f.who.node[:], Claims: claims, Feature: state.FeatureLevel}
+	if cfg.Peers != nil {
+		founder.Socket, founder.Api, founder.Name = cfg.Peers.Socket, cfg.Peers.API, cfg.Peers.Name
+	}
+	return &command.Found{Founder: founder, Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
 		FeatureLevel: state.FeatureLevel, Checksum: checksum, SigningKey: signing, Simulated: f.claims.Simulated,
 		Evidence:  &command.Evidence{Tee: string(f.evidence.TEE), Quote: f.evidence.Quote, Collateral: f.evidence.Collateral},
 		Authority: &command.Authority{Certificate: ca.Certificate, Generation: ca.Generation, WrappedKey: ca.WrappedKey}}, nil
@@ -168,7 +181,7 @@ func (f *founding) writeLog(ctx context.Context, cfg Config, found *command.Foun
 	if err != nil {
 		return err
 	}
-	rc := replicaConfig(cfg, f.who, store)
+	rc := replicaConfig(cfg, f.who, store, state.New())
 	if err := replica.Bootstrap(rc); err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -210,10 +223,10 @@ func (s *sealer) founder(charter *govern.Charter) (*identity, error) {
 	return who, nil
 }
 
-// forgetFounder removes the prepared key, which is the node's identity now.
-func (s *sealer) forgetFounder() error {
-	if err := s.disk.Delete(stateDir, founderFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return kms.Errorf(kms.Unavailable, "removing a file that is no longer needed: %w", err).WithFile(founderFile)
+// forget removes a file that is not needed any more.
+func (s *sealer) forget(name string) error {
+	if err := s.disk.Delete(stateDir, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return kms.Errorf(kms.Unavailable, "removing a file that is no longer needed: %w", err).WithFile(name)
 	}
 	return nil
 }

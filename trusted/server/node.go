@@ -18,10 +18,12 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/keyring"
+	"github.com/holdfast-kms/holdfast/trusted/internal/member"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
 	"github.com/holdfast-kms/holdfast/trusted/internal/runtimes"
+	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 	"github.com/holdfast-kms/holdfast/trusted/internal/traffic"
@@ -35,15 +37,20 @@ const startTimeout = 30 * time.Second
 
 // A Node is a running node.
 type Node struct {
-	cfg     Config
-	charter *govern.Charter
-	who     *identity
-	root    *root.Root
-	replica *replica.Replica
-	authn   *authn.Authenticator
-	core    *core.Core
-	audit   *auditing.Log
-	issuer  *issuer
+	cfg      Config
+	charter  *govern.Charter
+	who      *identity
+	start    time.Time
+	machine  *state.Machine
+	root     *root.Root
+	replica  *replica.Replica
+	members  *members     // nil: a domain of one that takes nobody in
+	rejoined bool         // it began with an empty log
+	boot     *member.Boot // of this start
+	authn    *authn.Authenticator
+	core     *core.Core
+	audit    *auditing.Log
+	issuer   *issuer
 
 	standing    *standing
 	sessions    *session.Judge
@@ -54,6 +61,8 @@ type Node struct {
 	draining    atomic.Bool // Serve is letting requests under way finish
 	stopWork    context.CancelFunc
 	work        sync.WaitGroup
+	stopServing context.CancelFunc // of other nodes
+	channels    sync.WaitGroup
 
 	closing sync.Once
 	err     error
@@ -68,51 +77,89 @@ func storageConfig(cfg Config, s *sealer, who *identity) (c storage.Config, err 
 	return c, err
 }
 
-func replicaConfig(cfg Config, who *identity, store *storage.Store) replica.Config {
-	return replica.Config{Node: who.node, Store: store, Machine: state.New(), Logger: cfg.Logger,
-		Every: cfg.Clock.Every, SnapshotEvery: cfg.SnapshotEvery}
+func replicaConfig(cfg Config, who *identity, store *storage.Store, machine *state.Machine) replica.Config {
+	return replica.Config{Node: who.node, Store: store, Machine: machine, Logger: cfg.Logger,
+		Every: cfg.Clock.Every, Now: cfg.Clock.Now, SnapshotEvery: cfg.SnapshotEvery}
 }
 
 // Open starts a node on the state that its disk holds. Everything is verified
 // before it is used; what is missing or altered is an error of kind Damaged
-// that names the file.
+// that names the file. In a domain of several voters it returns when most of
+// them have found each other, or ctx ends.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	start := cfg.Clock.Now()
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	if err := cfg.detect(ctx); err != nil {
-		return nil, err
-	}
-	charter, err := govern.ParseCharter(cfg.Charter)
-	if err != nil {
-		return nil, kms.Errorf(kms.KindOf(err), "reading the charter: %w", err).WithHint(charterHint)
-	}
-	claims, err := cfg.examineSelf(ctx, charter)
+	n, s, err := prepareNode(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSealer(ctx, cfg.Platform, cfg.Disk)
-	if err != nil {
-		return nil, err
-	}
-	n := &Node{cfg: cfg, charter: charter, stopWork: func() {}}
-	n.standing = newStanding(&n.cfg, charter, claims)
-	n.gate = newGate(&n.cfg)
 	if n.who, err = s.readIdentity(); err != nil {
 		return nil, err
 	}
-	set, err := s.readRoot(n.who.domain)
+	known, err := s.readRules(n.charter)
 	if err != nil {
 		return nil, err
 	}
-	n.root = root.New(set, n.who.domain, root.HoldfastLabels)
-	n.generations = newGenerations(n, s, set)
-	n.runtimes = runtimes.New(n.root, n.who.domain)
-	if err := n.openReplica(ctx, s); err != nil {
-		return nil, err
+	if known.standing.RestartMode == govern.Rejoin && n.cfg.Peers != nil {
+		return n.rejoin(ctx, s, known)
 	}
-	if err := n.assemble(start); err != nil {
+	if err := n.load(ctx, s, known); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n.begin(ctx)
+}
+
+// prepareNode examines this program, as the first thing that it does, and
+// readies what does not depend on state.
+func prepareNode(ctx context.Context, cfg Config) (*Node, *sealer, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, nil, err
+	}
+	start := cfg.Clock.Now()
+	if err := cfg.detect(ctx); err != nil {
+		return nil, nil, err
+	}
+	charter, err := govern.ParseCharter(cfg.Charter)
+	if err != nil {
+		return nil, nil, kms.Errorf(kms.KindOf(err), "reading the charter: %w", err).WithHint(charterHint)
+	}
+	claims, err := cfg.examineSelf(ctx, charter)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := newSealer(ctx, cfg.Platform, cfg.Disk)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := &Node{cfg: cfg, charter: charter, start: start, machine: state.New(), stopWork: func() {}, stopServing: func() {}}
+	n.standing = newStanding(&n.cfg, charter, claims)
+	n.gate = newGate(&n.cfg)
+	return n, s, nil
+}
+
+// load takes up what the disk holds, and starts the node's copy of the log.
+func (n *Node) load(ctx context.Context, s *sealer, known *rules) error {
+	filed, err := s.readRoot(n.who.domain)
+	if err != nil {
+		return err
+	}
+	n.adoptRoot(s, filed)
+	if err := n.openMembers(s, known); err != nil {
+		return err
+	}
+	return n.openReplica(ctx, s, false)
+}
+
+// adoptRoot makes the master secrets that this node holds what everything is
+// derived from.
+func (n *Node) adoptRoot(s *sealer, filed []candidate) {
+	set := root.NewSetOf(map[uint32]secret.Bytes{})
+	n.root = root.New(set, n.who.domain, root.HoldfastLabels)
+	n.generations = newGenerations(n, s, set, filed)
+	n.runtimes = runtimes.New(n.root, n.who.domain)
+}
+
+// begin puts the node together on a state that is complete, and starts to work.
+func (n *Node) begin(ctx context.Context) (*Node, error) {
+	if err := n.assemble(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	n.startWork()
@@ -126,6 +173,10 @@ func (n *Node) startWork() {
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, selfCheckInterval, func() { n.Examine(ctx) })
 	})
+	if n.members != nil {
+		n.work.Go(func() { n.members.run(ctx) })
+		n.work.Go(func() { n.members.tick(ctx) })
+	}
 	n.work.Go(func() { n.turnEpochs(ctx) })
 	n.work.Go(func() { n.keepAudit(ctx) })
 	n.work.Go(func() { n.wear(ctx) })
@@ -136,7 +187,10 @@ func (n *Node) startWork() {
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, tickInterval, func() {
-			if err := n.core.Tick(ctx); err != nil {
+			if n.machine.View().QuorumTime() {
+				return // see members.tick
+			}
+			if err := n.core.Tick(ctx, nil); err != nil {
 				n.cfg.Logger.Warn("domain time was not put on record", "cause", err)
 			}
 		})
@@ -157,36 +211,74 @@ func (n *Node) Examine(ctx context.Context) {
 	}
 }
 
-func (n *Node) openReplica(ctx context.Context, s *sealer) error {
+// openReplica starts this node's copy of the log, and its channels to the other
+// nodes: a log of several voters says nothing until most have found each other. A
+// node that joins begins with an empty log.
+func (n *Node) openReplica(ctx context.Context, s *sealer, joining bool) error {
 	sc, err := storageConfig(n.cfg, s, n.who)
 	if err != nil {
 		return err
 	}
 	latched := make(chan error, 1) // a store may latch before there is a replica to stop
 	sc.OnLatch = func(cause error) { latched <- cause }
-	store, err := storage.Open(sc)
+	open := storage.Open
+	if joining && storage.Vacant(n.cfg.Disk, stateDir) == nil {
+		open = storage.Create
+	}
+	store, err := open(sc)
 	if err != nil {
+		return err
+	}
+	rc := replicaConfig(n.cfg, n.who, store, n.machine)
+	if n.members != nil {
+		rc.Peers, rc.Member = n.members.channels, n.members.isMember
+		serving, stop := context.WithCancel(context.Background())
+		n.stopServing = stop
+		n.channels.Go(func() { n.members.serve(serving) })
+	}
+	if joining {
+		n.replica, err = replica.OpenJoining(ctx, rc, latched)
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	n.replica, err = replica.Open(ctx, replicaConfig(n.cfg, n.who, store), latched)
+	n.replica, err = replica.Open(ctx, rc, latched)
 	return err
+}
+
+// found waits until this node knows what the domain has acknowledged: in a domain
+// of several voters, until most of them have found each other.
+func (n *Node) found(ctx context.Context) (*state.View, error) {
+	for {
+		view, err := n.replica.View(ctx)
+		if err == nil || n.members == nil || n.replica.Failure() != nil {
+			return view, err
+		}
+		n.cfg.Logger.Warn("waiting for the domain's other nodes", "cause", err)
+		n.members.catchUp(ctx)
+		if r := n.members.rules(); r != nil && r.standing.RestartMode == govern.Rejoin && !n.rejoined {
+			return nil, n.members.outdated(r)
+		}
+		if !pause(ctx, askAgain) {
+			return nil, kms.Errorf(kms.Unavailable, "gave up waiting for the domain's other nodes: %w", err)
+		}
+	}
 }
 
 // assemble checks that the state is of this charter and this master secret,
 // and puts the parts on top of each other.
-func (n *Node) assemble(start time.Time) error {
-	view, err := n.replica.Local()
+func (n *Node) assemble(ctx context.Context) error {
+	view, err := n.found(ctx)
 	if err != nil {
 		return err
 	}
 	if err := n.checkFounding(view.Founding()); err != nil {
 		return err
 	}
-	if err := n.generations.adopt(view); err != nil {
+	if err := n.generations.adopt(ctx, view); err != nil {
 		return err
 	}
+	start := n.start
 	// A host that sets its clock back and restarts the node does not make
 	// requests fresh again that came before the last change.
 	if last := view.Time(); start.Before(last) {
@@ -206,7 +298,7 @@ func (n *Node) assemble(start time.Time) error {
 		return err
 	}
 	n.core = core.New(core.Config{Runtimes: n.runtimesConfig(), Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
-		Serving: func(view *state.View, now time.Time) error { return n.standing.check(view.Policy(), now) },
+		Serving: n.mayServe,
 		Admits:  n.admits, Audit: n.audit,
 		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
 		MaxApps:  n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
@@ -214,6 +306,22 @@ func (n *Node) assemble(start time.Time) error {
 		return err
 	}
 	return n.core.StartAudit(context.Background())
+}
+
+// mayServe is nil while the policy in force lets this node serve, and it holds
+// what the domain uses. Its own evidence is judged by the later of domain time and
+// the host's clock, see members.now.
+func (n *Node) mayServe(view *state.View, now time.Time) error {
+	if n.root.Current() != view.Generation() && !n.generations.takeUp(view) {
+		return kms.Errorf(kms.Unavailable, "this node takes over generation %d of the master secret", view.Generation())
+	}
+	if _, gone := view.Removed(n.who.node); gone {
+		return kms.Errorf(kms.Unavailable, "this node was removed from the domain").WithHint("ask another node")
+	}
+	if host := n.cfg.Clock.Now(); now.Before(host) {
+		now = host
+	}
+	return n.standing.check(view.Policy(), now)
 }
 
 const charterHint = "give the node the charter of its own domain, as it was founded on"
@@ -297,7 +405,14 @@ func (n *Node) Close() error {
 		n.stopWork()
 		n.work.Wait()
 		n.closeAudit()
-		n.err = n.replica.Close()
+		if n.replica != nil {
+			n.err = n.replica.Close()
+		}
+		if n.members != nil {
+			n.stopServing()
+			n.err = errors.Join(n.err, n.members.channels.Close())
+			n.channels.Wait()
+		}
 	})
 	return n.err
 }

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
-	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
-	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
@@ -30,12 +28,13 @@ const (
 // generations is a node's part in the life of master secrets. The order of
 // things, so that a crash at any moment loses nothing:
 //
-//	rotate: sealed root file with S_{g+1}, then the log, then use
+//	rotate: sealed root file with S_{g+1} on every node, then the log, then use
 //	retire: the log, then memory, then the root file, then snapshot and log
 //
-// A generation in the file that the state does not know is dropped at start; one
-// that the state knows and the file lacks is an error. What the node was about
-// to do when it stopped is read off the state.
+// A generation in the file that the state does not know is a candidate; one that
+// the state knows and the file lacks is taken from another node, and where there
+// is none it is an error. What the node was about to do when it stopped is read
+// off the state.
 type generations struct {
 	node   *Node
 	sealer *sealer
@@ -43,8 +42,9 @@ type generations struct {
 	wake   chan struct{}
 	known  atomic.Pointer[state.Authority]
 
-	mu        sync.Mutex // held by who changes which generations there are
-	unwritten bool       // the root file has other generations than the set
+	mu         sync.Mutex // held by who changes which generations there are
+	candidates []candidate
+	unwritten  bool // the root file has other generations than the set
 
 	statusMu sync.Mutex
 	trouble  error // why the last walk left something where it was
@@ -53,14 +53,25 @@ type generations struct {
 	recount  time.Time // not before
 }
 
-func newGenerations(n *Node, s *sealer, set *root.Set) *generations {
-	return &generations{node: n, sealer: s, set: set, wake: make(chan struct{}, 1)}
+// newGenerations starts with what the root file had: which of it the domain knows,
+// the state has to say.
+func newGenerations(n *Node, s *sealer, set *root.Set, filed []candidate) *generations {
+	return &generations{node: n, sealer: s, set: set, candidates: filed, wake: make(chan struct{}, 1)}
 }
 
 // adopt compares the master secrets that the root file had with the chain that
-// the state knows, and begins to use them. The error is Damaged and names the
-// root file.
-func (g *generations) adopt(view *state.View) error {
+// the state knows, and begins to use them. What is missing is taken from other
+// nodes. The error is Damaged and names the root file.
+func (g *generations) adopt(ctx context.Context, view *state.View) error {
+	g.mu.Lock()
+	g.settle(view)
+	missing := g.missing(view)
+	g.mu.Unlock()
+	if len(missing) > 0 && g.node.members != nil && len(g.node.members.others(view)) > 0 {
+		if err := g.fetch(ctx); err != nil {
+			return err
+		}
+	}
 	var previous []byte
 	for _, known := range view.Generations() {
 		if known.Retired == 0 {
@@ -70,16 +81,8 @@ func (g *generations) adopt(view *state.View) error {
 		}
 		previous = known.Checksum
 	}
-	if err := g.set.Use(view.Generation()); err != nil {
-		return err
-	}
-	for _, held := range g.set.Held() {
-		if !view.InUse(held) {
-			g.drop(held)
-		}
-	}
 	g.known.Store(view.Authority())
-	return nil
+	return g.set.Use(view.Generation())
 }
 
 func (g *generations) verify(known state.Generation, previous []byte) error {
@@ -108,7 +111,13 @@ func (g *generations) drop(generation uint32) {
 }
 
 func (g *generations) write() error {
-	err := g.sealer.writeRoot(g.node.who.domain, g.set, g.set.Held())
+	all := slices.Clone(g.candidates)
+	for _, number := range g.set.Held() {
+		if s, err := g.set.Secret(number); err == nil {
+			all = append(all, candidate{number, s})
+		}
+	}
+	err := g.sealer.writeRoot(g.node.who.domain, all)
 	g.unwritten = err != nil
 	return err
 }
@@ -162,32 +171,14 @@ func (g *generations) rotate(ctx context.Context, order []byte) (uint32, error) 
 	if err != nil {
 		return 0, err
 	}
-	if err := g.set.Use(next); err != nil {
+	view := g.node.machine.View()
+	g.settle(view)
+	if err := g.use(view); err != nil {
 		return 0, err
 	}
 	g.node.cfg.Logger.Info("master secret rotated", "generation", next)
 	g.nudge()
 	return next, nil
-}
-
-// prepare makes a generation and has it safe on disk. One that is left from an
-// attempt whose outcome was not known is taken again, for the domain may yet
-// come to know it.
-func (g *generations) prepare(next uint32, previous []byte) (link core.Link, err error) {
-	if _, err := g.set.Secret(next); err != nil {
-		if err := g.set.Hold(next, secret.Random(root.SecretSize)); err != nil {
-			return link, err
-		}
-		if err := g.write(); err != nil {
-			g.set.Drop(next) // nobody was told of it
-			return link, err
-		}
-	}
-	if link.Checksum, err = g.node.root.Checksum(next, previous); err != nil {
-		return link, err
-	}
-	link.SigningKey, err = g.node.root.SigningKey(next)
-	return link, err
 }
 
 // RotateMasterSecret makes the next generation of the domain's master secret, as

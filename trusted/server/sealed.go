@@ -172,27 +172,24 @@ const rootFormat = 2
 // entrySize is that of a generation in the root file.
 const entrySize = 4 + root.SecretSize
 
-// writeRoot replaces the root file by one with these generations, in order. The
-// layout is format ‖ domain id ‖ (generation, secret)…
-func (s *sealer) writeRoot(domain kms.DomainID, secrets root.Source, generations []uint32) error {
-	out := make([]byte, 0, 1+len(domain)+len(generations)*entrySize)
+// writeRoot replaces the root file by one with these master secrets. The layout is
+// format ‖ domain id ‖ (generation, secret)…
+func (s *sealer) writeRoot(domain kms.DomainID, all []candidate) error {
+	out := make([]byte, 0, 1+len(domain)+len(all)*entrySize)
 	defer func() { clear(out[:cap(out)]) }()
 	out = append(append(out, rootFormat), domain[:]...)
-	for _, g := range generations {
-		b, err := secrets.Secret(g)
-		if err != nil {
-			return err
-		}
-		out = binary.BigEndian.AppendUint32(out, g)
-		if err := b.Use(func(b []byte) error { out = append(out, b...); return nil }); err != nil {
-			return kms.Errorf(kms.Internal, "master secret %d: %w", g, err)
+	for _, c := range all {
+		out = binary.BigEndian.AppendUint32(out, c.number)
+		if err := c.secret.Use(func(b []byte) error { out = append(out, b...); return nil }); err != nil {
+			return kms.Errorf(kms.Internal, "master secret %d: %w", c.number, err)
 		}
 	}
 	return s.write(rootFile, out)
 }
 
-// readRoot returns the generations that the root file has. None is in use yet.
-func (s *sealer) readRoot(domain kms.DomainID) (*root.Set, error) {
+// readRoot returns the master secrets that the root file has. The state has to say
+// which of them are the domain's.
+func (s *sealer) readRoot(domain kms.DomainID) (all []candidate, err error) {
 	b, err := s.read(rootFile)
 	if err != nil {
 		return nil, err
@@ -207,13 +204,8 @@ func (s *sealer) readRoot(domain kms.DomainID) (*root.Set, error) {
 		return nil, kms.Errorf(kms.Damaged, "the file is of another domain than the file %q: one of the two was replaced", identityFile).
 			WithFile(rootFile).WithHint(lostHint)
 	}
-	secrets := map[uint32]secret.Bytes{}
 	for entry := range slices.Chunk(b[fixed:], entrySize) {
-		g := binary.BigEndian.Uint32(entry)
-		if _, twice := secrets[g]; twice {
-			return nil, kms.Errorf(kms.Damaged, "generation %d is there twice", g).WithFile(rootFile)
-		}
-		secrets[g] = secret.Copy(entry[4:])
+		all = append(all, candidate{binary.BigEndian.Uint32(entry), secret.Copy(entry[4:])})
 	}
-	return root.NewSetOf(secrets), nil
+	return all, nil
 }

@@ -109,8 +109,8 @@ type standing struct {
 	cfg     *Config
 	charter *govern.Charter
 	judged  atomic.Pointer[judgement]
-	// strangers and tenants wait in lines of their own for the platform.
-	strangers, tenants *line
+	// strangers, tenants and other nodes wait in lines of their own for the platform.
+	strangers, tenants, peers *line
 
 	mu     sync.Mutex
 	claims attest.Claims // of the last examination that did not fail for lack of means
@@ -128,7 +128,7 @@ type judgement struct {
 
 func newStanding(cfg *Config, charter *govern.Charter, claims attest.Claims) *standing {
 	now := cfg.Clock.Now()
-	return &standing{cfg: cfg, charter: charter, claims: claims, at: now, tried: now, strangers: newLine(), tenants: newLine()}
+	return &standing{cfg: cfg, charter: charter, claims: claims, at: now, tried: now, strangers: newLine(), tenants: newLine(), peers: newLine()}
 }
 
 const (

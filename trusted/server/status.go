@@ -13,10 +13,6 @@ func (n *Node) Status() kms.Status {
 	s := kms.Status{
 		Domain: n.charter.Name, DomainID: n.who.domain, Node: n.who.node, Ready: true,
 		Time: "host", Generation: n.root.Current(),
-		Warnings: []string{
-			"mode sealed on one node: restoring all files of an older state together cannot be noticed",
-			"one node and no backup: losing this machine loses every key",
-		},
 	}
 	view, err := n.replica.Local()
 	if err != nil {
@@ -30,6 +26,7 @@ func (n *Node) Status() kms.Status {
 	n.attestationStatus(&s, view, now)
 	policyStatus(&s, view, now)
 	n.auditStatus(&s, view.Policy())
+	n.membersStatus(&s, view)
 	return s
 }
 
@@ -54,7 +51,7 @@ func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time)
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the vendor's collateral ends %s and was not renewed; then this node stops serving: see that the host reaches the collateral service, or give it a new bundle; the log says what went wrong",
 			claims.ValidUntil.UTC().Format(time.RFC3339)))
 	}
-	if err := n.standing.check(view.Policy(), now); err != nil {
+	if err := n.mayServe(view, now); err != nil {
 		s.Ready, s.Reason = false, err.Error()
 	}
 }

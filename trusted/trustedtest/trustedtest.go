@@ -36,7 +36,8 @@ type Domain struct {
 	Charter []byte
 	Rulers  *governtest.Rulers // nil for a domain that another process founded
 	Nodes   []*Node
-	Log     *Log // what all nodes logged
+	Network *Network // between nodes; nil: there is none
+	Log     *Log     // what all nodes logged
 	t       testing.TB
 }
 
@@ -49,7 +50,12 @@ type Node struct {
 	// Edit, where set before Start, changes how the node is configured.
 	Edit func(*server.Config)
 
+	Name string // for people
+	// TEE, where set before the node starts, is what its machine pretends.
+	TEE simtee.Config
+
 	domain   *Domain
+	socket   string // at which other nodes reach it
 	fuses    string
 	node     *server.Node
 	core     *server.Core
@@ -57,15 +63,15 @@ type Node struct {
 	endpoint *Endpoint
 }
 
-// NewDomain founds a domain and starts its nodes; they stop when the test
-// ends. More than one node is not possible yet.
+// NewDomain founds a domain and starts its n nodes; they stop when the test
+// ends. The first has founded it, and the others have joined it and vote.
 func NewDomain(t testing.TB, n int) *Domain {
 	t.Helper()
-	if n != 1 {
-		t.Fatalf("a domain of %d nodes: only one is possible yet", n)
-	}
 	rulers := governtest.New(t)
 	d := &Domain{Charter: rulers.Charter.Canonical(), Rulers: rulers, Log: &Log{}, t: t}
+	if n > 1 {
+		d.Network = newNetwork()
+	}
 	node := d.newNode()
 	node.Found()
 	node.MustStart()
@@ -75,7 +81,86 @@ func NewDomain(t testing.TB, n int) *Domain {
 		}
 		d.Log.check(t)
 	})
+	for range n - 1 {
+		d.Grow()
+	}
+	d.AwaitVoters(n)
 	return d
+}
+
+// Machine makes another machine, which is not part of the domain yet.
+func (d *Domain) Machine() *Node { return d.newNode() }
+
+// Leader is the node that leads.
+func (d *Domain) Leader() *Node {
+	d.t.Helper()
+	for range 1000 {
+		for _, n := range d.Nodes {
+			if n.node == nil {
+				continue
+			}
+			if s := n.node.Status(); s.Leader == s.Node {
+				return n
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.t.Fatal("nobody leads after 20 s")
+	return nil
+}
+
+// Grow has another machine join the domain, and returns when it serves.
+func (d *Domain) Grow() *Node {
+	d.t.Helper()
+	n := d.newNode()
+	if err := n.Join(nil); err != nil {
+		d.t.Fatal(err)
+	}
+	return n
+}
+
+// RestartAll stops all nodes and starts them again, at once: none serves before
+// most of them have found each other.
+func (d *Domain) RestartAll() {
+	d.t.Helper()
+	for _, n := range d.Nodes {
+		_ = n.Stop()
+	}
+	started := make(chan error, len(d.Nodes))
+	for _, n := range d.Nodes {
+		go func() { started <- n.Start() }()
+	}
+	for range d.Nodes {
+		if err := <-started; err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// AwaitVoters waits until n nodes vote, and every one that runs is one of them.
+func (d *Domain) AwaitVoters(n int) {
+	d.t.Helper()
+	for range 1000 {
+		if d.vote(n) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.t.Fatalf("there are not %d voters after 20 s", n)
+}
+
+func (d *Domain) vote(n int) bool {
+	for _, node := range d.Nodes {
+		if node.node == nil {
+			continue
+		}
+		s := node.node.Status()
+		mine := slices.ContainsFunc(s.Nodes, func(i kms.NodeInfo) bool { return i.Self && i.Role == kms.RoleVoter })
+		if s.Voters != n || !mine {
+			return false
+		}
+	}
+	return true
 }
 
 // NewNode makes another machine, with a founded domain of its own under the
@@ -150,6 +235,9 @@ func (n *Node) TryFound() error {
 		n.domain.Rulers, n.domain.Charter = r, r.Charter.Canonical()
 		cfg.Charter = n.domain.Charter
 	}
+	if cfg.Peers != nil {
+		defer cfg.Peers.Listener.Close() // it is not served yet
+	}
 	founder, err := server.Prepare(context.Background(), cfg)
 	if err != nil {
 		return err
@@ -159,7 +247,7 @@ func (n *Node) TryFound() error {
 }
 
 func (n *Node) config(d server.Disk) (server.Config, error) {
-	platform, err := simtee.Open(n.fuses)
+	platform, err := n.TEE.Open(n.fuses)
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -173,22 +261,49 @@ func (n *Node) config(d server.Disk) (server.Config, error) {
 		SegmentSize: 64 << 10, Development: true,
 		Mount: func(*server.Node) http.Handler { return http.NotFoundHandler() },
 	}
+	if n.domain.Network != nil {
+		if cfg.Peers, err = n.domain.Network.peers(n); err != nil {
+			return server.Config{}, err
+		}
+	}
 	if n.Edit != nil {
 		n.Edit(&cfg)
 	}
 	return cfg, nil
 }
 
+// Join has the node join the domain of the first node, and start, or says why not.
+func (n *Node) Join(approval []byte) error {
+	return n.start(disk.Create, func(cfg server.Config) (*server.Node, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		return server.Join(ctx, cfg, server.Joining{Sponsors: []string{n.domain.Nodes[0].socket}, Approval: approval})
+	})
+}
+
 // Start starts the node on what its folder holds.
-func (n *Node) Start() (err error) {
-	if n.disk, err = disk.Open(n.Dir); err != nil {
+func (n *Node) Start() error { return n.StartWithin(time.Minute) }
+
+// StartWithin is Start, given up after a time: a node whose domain does not answer
+// waits for it.
+func (n *Node) StartWithin(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return n.start(disk.Open, func(cfg server.Config) (*server.Node, error) { return server.Open(ctx, cfg) })
+}
+
+func (n *Node) start(openDisk func(string) (*disk.Disk, error), open func(server.Config) (*server.Node, error)) (err error) {
+	if n.disk, err = openDisk(n.Dir); err != nil {
 		return err
 	}
 	cfg, err := n.config(n.disk)
 	if err == nil {
-		n.node, err = server.Open(context.Background(), cfg)
+		n.node, err = open(cfg)
 	}
 	if err != nil {
+		if cfg.Peers != nil {
+			_ = cfg.Peers.Listener.Close()
+		}
 		_ = n.disk.Close() // the first error is the one to tell
 		n.disk = nil
 		return err
@@ -260,6 +375,11 @@ func (a *App) Credential(text string) kms.Credential {
 	h.Write([]byte(text))
 	return kms.Credential{Scheme: kms.SchemeEHSMv1, ID: kms.CredentialID(a.ID), Known: true, Signed: []byte(text),
 		MAC: h.Sum(nil), Time: a.node.Clock.Now()}
+}
+
+// On is the app, asking another node.
+func (a *App) On(n *Node) *App {
+	return &App{ID: a.ID, APIKey: a.APIKey, node: n, series: rand.Text()}
 }
 
 // Caller authenticates a fresh request.

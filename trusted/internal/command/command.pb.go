@@ -34,6 +34,7 @@ type Command struct {
 	Time      int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`          // the proposer's reading of domain time, ns since 1970
 	Principal *Principal             `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"` // absent: the node itself
 	Audit     *Audit                 `protobuf:"bytes,97,opt,name=audit,proto3" json:"audit,omitempty"`        // what a node's audit log is to say of it; absent: nothing
+	Base      uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`          // the last entry that its proposer had applied; 0: not said
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_Found
@@ -76,6 +77,12 @@ type Command struct {
 	//	*Command_RotateDue
 	//	*Command_NoteUse
 	//	*Command_AuditHead
+	//	*Command_PutNode
+	//	*Command_ApproveNode
+	//	*Command_AnnounceNode
+	//	*Command_RemoveNode
+	//	*Command_RaiseFeature
+	//	*Command_Checkpoint
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -137,6 +144,13 @@ func (x *Command) GetAudit() *Audit {
 		return x.Audit
 	}
 	return nil
+}
+
+func (x *Command) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
 }
 
 func (x *Command) GetOp() isCommand_Op {
@@ -506,6 +520,60 @@ func (x *Command) GetAuditHead() *AuditHead {
 	return nil
 }
 
+func (x *Command) GetPutNode() *PutNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutNode); ok {
+			return x.PutNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetApproveNode() *ApproveNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ApproveNode); ok {
+			return x.ApproveNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAnnounceNode() *AnnounceNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AnnounceNode); ok {
+			return x.AnnounceNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveNode() *RemoveNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRaiseFeature() *RaiseFeature {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseFeature); ok {
+			return x.RaiseFeature
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -670,6 +738,30 @@ type Command_AuditHead struct {
 	AuditHead *AuditHead `protobuf:"bytes,95,opt,name=audit_head,json=auditHead,proto3,oneof"`
 }
 
+type Command_PutNode struct {
+	PutNode *PutNode `protobuf:"bytes,60,opt,name=put_node,json=putNode,proto3,oneof"`
+}
+
+type Command_ApproveNode struct {
+	ApproveNode *ApproveNode `protobuf:"bytes,61,opt,name=approve_node,json=approveNode,proto3,oneof"`
+}
+
+type Command_AnnounceNode struct {
+	AnnounceNode *AnnounceNode `protobuf:"bytes,62,opt,name=announce_node,json=announceNode,proto3,oneof"`
+}
+
+type Command_RemoveNode struct {
+	RemoveNode *RemoveNode `protobuf:"bytes,63,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
+type Command_RaiseFeature struct {
+	RaiseFeature *RaiseFeature `protobuf:"bytes,64,opt,name=raise_feature,json=raiseFeature,proto3,oneof"`
+}
+
+type Command_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,65,opt,name=checkpoint,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -749,6 +841,18 @@ func (*Command_RotateDue) isCommand_Op() {}
 func (*Command_NoteUse) isCommand_Op() {}
 
 func (*Command_AuditHead) isCommand_Op() {}
+
+func (*Command_PutNode) isCommand_Op() {}
+
+func (*Command_ApproveNode) isCommand_Op() {}
+
+func (*Command_AnnounceNode) isCommand_Op() {}
+
+func (*Command_RemoveNode) isCommand_Op() {}
+
+func (*Command_RaiseFeature) isCommand_Op() {}
+
+func (*Command_Checkpoint) isCommand_Op() {}
 
 // Audit is what an audit entry of the change says that the state would not tell
 // later. It is kept until a head of the node's says that the entry is there.
@@ -1250,6 +1354,7 @@ type Found struct {
 	Policy        []byte                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`                            // policy 1, its envelope
 	Evidence      *Evidence              `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`                        // the founder's, for the key that the bootstrap names
 	SigningKey    []byte                 `protobuf:"bytes,10,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // runtime signing key of generation 0, Ed25519
+	Founder       *Node                  `protobuf:"bytes,20,opt,name=founder,proto3" json:"founder,omitempty"`                         // what its evidence proved, and where it is reached
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1350,6 +1455,13 @@ func (x *Found) GetEvidence() *Evidence {
 func (x *Found) GetSigningKey() []byte {
 	if x != nil {
 		return x.SigningKey
+	}
+	return nil
+}
+
+func (x *Found) GetFounder() *Node {
+	if x != nil {
+		return x.Founder
 	}
 	return nil
 }
@@ -1704,6 +1816,7 @@ type PutGeneration struct {
 	Checksum      []byte                 `protobuf:"bytes,2,opt,name=checksum,proto3" json:"checksum,omitempty"`                       // that links it to the generation before
 	SigningKey    []byte                 `protobuf:"bytes,3,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"` // its runtime signing key, Ed25519
 	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`                             // an operator's or the owner's envelope; empty: the policy's interval has passed
+	Holders       [][]byte               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`                         // ids of the voters that have it durably
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1762,6 +1875,13 @@ func (x *PutGeneration) GetSigningKey() []byte {
 func (x *PutGeneration) GetOrder() []byte {
 	if x != nil {
 		return x.Order
+	}
+	return nil
+}
+
+func (x *PutGeneration) GetHolders() [][]byte {
+	if x != nil {
+		return x.Holders
 	}
 	return nil
 }
@@ -2363,9 +2483,11 @@ func (x *SetCondition) GetOrder() []byte {
 	return nil
 }
 
-// Tick moves domain time on.
+// Tick moves domain time on: from three voters on to the median of what their
+// clocks read, below to the command's time.
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Readings      []*Reading             `protobuf:"bytes,1,rep,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2400,6 +2522,449 @@ func (*Tick) Descriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
+func (x *Tick) GetReadings() []*Reading {
+	if x != nil {
+		return x.Readings
+	}
+	return nil
+}
+
+// Reading is what a voter's clock read, in answer to a nonce.
+type Reading struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"` // ns since 1970
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reading) Reset() {
+	*x = Reading{}
+	mi := &file_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reading) ProtoMessage() {}
+
+func (x *Reading) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reading.ProtoReflect.Descriptor instead.
+func (*Reading) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Reading) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Reading) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+// PutNode is a node that wants to join, as the member saw it that it came to.
+type PutNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"` // that member
+	Node          *Node                  `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	PolicySerial  uint64                 `protobuf:"varint,3,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that its evidence was judged under
+	Approval      []byte                 `protobuf:"bytes,4,opt,name=approval,proto3" json:"approval,omitempty"`                              // an operator's envelope; empty: none
+	Replaces      []byte                 `protobuf:"bytes,5,opt,name=replaces,proto3" json:"replaces,omitempty"`                              // the node that goes for it; empty: none
+	Proven        bool                   `protobuf:"varint,6,opt,name=proven,proto3" json:"proven,omitempty"`                                 // it showed that it holds that one's key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutNode) Reset() {
+	*x = PutNode{}
+	mi := &file_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutNode) ProtoMessage() {}
+
+func (x *PutNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
+func (*PutNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PutNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *PutNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *PutNode) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
+func (x *PutNode) GetApproval() []byte {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *PutNode) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *PutNode) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+// ApproveNode admits a node that waits.
+type ApproveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Approval      []byte                 `protobuf:"bytes,3,opt,name=approval,proto3" json:"approval,omitempty"` // an operator's envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveNode) Reset() {
+	*x = ApproveNode{}
+	mi := &file_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveNode) ProtoMessage() {}
+
+func (x *ApproveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveNode.ProtoReflect.Descriptor instead.
+func (*ApproveNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ApproveNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *ApproveNode) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *ApproveNode) GetApproval() []byte {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+// AnnounceNode is what a member says of itself.
+type AnnounceNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`                                          // that member
+	Node          *Node                  `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                                      // without claims: those on record stay
+	PolicySerial  uint64                 `protobuf:"varint,3,opt,name=policy_serial,json=policySerial,proto3" json:"policy_serial,omitempty"` // that its claims were judged under
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceNode) Reset() {
+	*x = AnnounceNode{}
+	mi := &file_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceNode) ProtoMessage() {}
+
+func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceNode.ProtoReflect.Descriptor instead.
+func (*AnnounceNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AnnounceNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *AnnounceNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AnnounceNode) GetPolicySerial() uint64 {
+	if x != nil {
+		return x.PolicySerial
+	}
+	return 0
+}
+
+// RemoveNode ends a node's part in the domain for good.
+type RemoveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Reason        uint32                 `protobuf:"varint,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"` // an operator's or the owner's envelope, where that is the reason
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNode) Reset() {
+	*x = RemoveNode{}
+	mi := &file_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNode) ProtoMessage() {}
+
+func (x *RemoveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
+func (*RemoveNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RemoveNode) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *RemoveNode) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RemoveNode) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
+func (x *RemoveNode) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// RaiseFeature raises the domain's feature level.
+type RaiseFeature struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Level         uint32                 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFeature) Reset() {
+	*x = RaiseFeature{}
+	mi := &file_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFeature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFeature) ProtoMessage() {}
+
+func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFeature.ProtoReflect.Descriptor instead.
+func (*RaiseFeature) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RaiseFeature) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *RaiseFeature) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// Checkpoint is the digest of the state after an entry: who has another one
+// stops.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Checkpoint) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // PutEphemeral publishes the checksum of an epoch's secret: the first one for an
 // epoch is the one. The secret is in no entry.
 type PutEphemeral struct {
@@ -2412,7 +2977,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2989,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +3002,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -2464,7 +3029,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +3041,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +3054,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -2518,7 +3083,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +3095,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +3108,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -2580,7 +3145,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +3157,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +3170,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -2648,7 +3213,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +3225,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +3238,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutAlias) GetName() string {
@@ -2707,7 +3272,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +3284,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +3297,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -2762,7 +3327,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2774,7 +3339,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2787,7 +3352,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -2830,7 +3395,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +3407,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +3420,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -2893,7 +3458,7 @@ type Reserve struct {
 
 func (x *Reserve) Reset() {
 	*x = Reserve{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3470,7 @@ func (x *Reserve) String() string {
 func (*Reserve) ProtoMessage() {}
 
 func (x *Reserve) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3483,7 @@ func (x *Reserve) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
 func (*Reserve) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Reserve) GetKey() []byte {
@@ -2961,7 +3526,7 @@ type SetRotation struct {
 
 func (x *SetRotation) Reset() {
 	*x = SetRotation{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3538,7 @@ func (x *SetRotation) String() string {
 func (*SetRotation) ProtoMessage() {}
 
 func (x *SetRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3551,7 @@ func (x *SetRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
 func (*SetRotation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetRotation) GetKey() []byte {
@@ -3022,7 +3587,7 @@ type RotateDue struct {
 
 func (x *RotateDue) Reset() {
 	*x = RotateDue{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3599,7 @@ func (x *RotateDue) String() string {
 func (*RotateDue) ProtoMessage() {}
 
 func (x *RotateDue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3612,7 @@ func (x *RotateDue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
 func (*RotateDue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RotateDue) GetKeys() []*NewVersion {
@@ -3069,7 +3634,7 @@ type NewVersion struct {
 
 func (x *NewVersion) Reset() {
 	*x = NewVersion{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3646,7 @@ func (x *NewVersion) String() string {
 func (*NewVersion) ProtoMessage() {}
 
 func (x *NewVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3659,7 @@ func (x *NewVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
 func (*NewVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NewVersion) GetKey() []byte {
@@ -3136,7 +3701,7 @@ type NoteUse struct {
 
 func (x *NoteUse) Reset() {
 	*x = NoteUse{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3713,7 @@ func (x *NoteUse) String() string {
 func (*NoteUse) ProtoMessage() {}
 
 func (x *NoteUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3726,7 @@ func (x *NoteUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
 func (*NoteUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NoteUse) GetSince() int64 {
@@ -3188,7 +3753,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3765,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3778,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -3241,7 +3806,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3818,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3831,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -3300,7 +3865,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3877,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3890,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -3350,7 +3915,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +3927,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +3940,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -3390,7 +3955,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3967,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3980,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -3451,7 +4016,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3463,7 +4028,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3476,7 +4041,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutSecret) GetSecret() *Secret {
@@ -3517,7 +4082,7 @@ type PutSecretVersion struct {
 
 func (x *PutSecretVersion) Reset() {
 	*x = PutSecretVersion{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3529,7 +4094,7 @@ func (x *PutSecretVersion) String() string {
 func (*PutSecretVersion) ProtoMessage() {}
 
 func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3542,7 +4107,7 @@ func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
 func (*PutSecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutSecretVersion) GetName() string {
@@ -3600,7 +4165,7 @@ type SetSecret struct {
 
 func (x *SetSecret) Reset() {
 	*x = SetSecret{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +4177,7 @@ func (x *SetSecret) String() string {
 func (*SetSecret) ProtoMessage() {}
 
 func (x *SetSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +4190,7 @@ func (x *SetSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
 func (*SetSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SetSecret) GetName() string {
@@ -3671,7 +4236,7 @@ type LabelSecret struct {
 
 func (x *LabelSecret) Reset() {
 	*x = LabelSecret{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +4248,7 @@ func (x *LabelSecret) String() string {
 func (*LabelSecret) ProtoMessage() {}
 
 func (x *LabelSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +4261,7 @@ func (x *LabelSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
 func (*LabelSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LabelSecret) GetName() string {
@@ -3746,7 +4311,7 @@ type DestroySecretVersion struct {
 
 func (x *DestroySecretVersion) Reset() {
 	*x = DestroySecretVersion{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3758,7 +4323,7 @@ func (x *DestroySecretVersion) String() string {
 func (*DestroySecretVersion) ProtoMessage() {}
 
 func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3771,7 +4336,7 @@ func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
 func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DestroySecretVersion) GetName() string {
@@ -3817,7 +4382,7 @@ type SetSecretKey struct {
 
 func (x *SetSecretKey) Reset() {
 	*x = SetSecretKey{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +4394,7 @@ func (x *SetSecretKey) String() string {
 func (*SetSecretKey) ProtoMessage() {}
 
 func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4407,7 @@ func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
 func (*SetSecretKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SetSecretKey) GetName() string {
@@ -3900,7 +4465,7 @@ type DeleteSecret struct {
 
 func (x *DeleteSecret) Reset() {
 	*x = DeleteSecret{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +4477,7 @@ func (x *DeleteSecret) String() string {
 func (*DeleteSecret) ProtoMessage() {}
 
 func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +4490,7 @@ func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
 func (*DeleteSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DeleteSecret) GetName() string {
@@ -3966,7 +4531,7 @@ type RestoreSecret struct {
 
 func (x *RestoreSecret) Reset() {
 	*x = RestoreSecret{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4543,7 @@ func (x *RestoreSecret) String() string {
 func (*RestoreSecret) ProtoMessage() {}
 
 func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4556,7 @@ func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
 func (*RestoreSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RestoreSecret) GetName() string {
@@ -4019,7 +4584,7 @@ type RewrapSecrets struct {
 
 func (x *RewrapSecrets) Reset() {
 	*x = RewrapSecrets{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4596,7 @@ func (x *RewrapSecrets) String() string {
 func (*RewrapSecrets) ProtoMessage() {}
 
 func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4609,7 @@ func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
 func (*RewrapSecrets) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
@@ -4068,7 +4633,7 @@ type SecretRewrapped struct {
 
 func (x *SecretRewrapped) Reset() {
 	*x = SecretRewrapped{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4645,7 @@ func (x *SecretRewrapped) String() string {
 func (*SecretRewrapped) ProtoMessage() {}
 
 func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4658,7 @@ func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
 func (*SecretRewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecretRewrapped) GetApp() []byte {
@@ -4138,7 +4703,7 @@ type SecretWrap struct {
 
 func (x *SecretWrap) Reset() {
 	*x = SecretWrap{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4150,7 +4715,7 @@ func (x *SecretWrap) String() string {
 func (*SecretWrap) ProtoMessage() {}
 
 func (x *SecretWrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4163,7 +4728,7 @@ func (x *SecretWrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
 func (*SecretWrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecretWrap) GetNumber() uint32 {
@@ -4220,7 +4785,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4232,7 +4797,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4245,7 +4810,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Secret) GetId() []byte {
@@ -4377,7 +4942,7 @@ type SecretLabel struct {
 
 func (x *SecretLabel) Reset() {
 	*x = SecretLabel{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4389,7 +4954,7 @@ func (x *SecretLabel) String() string {
 func (*SecretLabel) ProtoMessage() {}
 
 func (x *SecretLabel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4402,7 +4967,7 @@ func (x *SecretLabel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
 func (*SecretLabel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SecretLabel) GetName() string {
@@ -4434,7 +4999,7 @@ type SecretVersion struct {
 
 func (x *SecretVersion) Reset() {
 	*x = SecretVersion{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4446,7 +5011,7 @@ func (x *SecretVersion) String() string {
 func (*SecretVersion) ProtoMessage() {}
 
 func (x *SecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4459,7 +5024,7 @@ func (x *SecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
 func (*SecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SecretVersion) GetNumber() uint32 {
@@ -4507,7 +5072,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +5084,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +5097,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *App) GetId() []byte {
@@ -4566,7 +5131,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4578,7 +5143,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4591,7 +5156,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Credential) GetId() []byte {
@@ -4685,7 +5250,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4697,7 +5262,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4710,7 +5275,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Key) GetId() []byte {
@@ -4863,7 +5428,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4875,7 +5440,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4888,7 +5453,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Tag) GetName() string {
@@ -4919,7 +5484,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4931,7 +5496,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4944,7 +5509,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -5004,7 +5569,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5016,7 +5581,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5029,7 +5594,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -5085,7 +5650,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5097,7 +5662,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5110,7 +5675,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -5123,6 +5688,217 @@ func (x *SpentOrder) GetNonce() []byte {
 func (x *SpentOrder) GetExpires() int64 {
 	if x != nil {
 		return x.Expires
+	}
+	return 0
+}
+
+// Node is a node of the domain, or one that waits to be.
+type Node struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Boot        []byte                 `protobuf:"bytes,2,opt,name=boot,proto3" json:"boot,omitempty"`                // this start's HPKE public key
+	Socket      string                 `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`            // where other nodes reach it
+	Api         string                 `protobuf:"bytes,4,opt,name=api,proto3" json:"api,omitempty"`                  // where clients do
+	Name        string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`                // for people
+	Claims      []byte                 `protobuf:"bytes,6,opt,name=claims,proto3" json:"claims,omitempty"`            // that its evidence proved: JSON
+	Feature     uint32                 `protobuf:"varint,7,opt,name=feature,proto3" json:"feature,omitempty"`         // the newest feature level that it knows
+	Generations uint32                 `protobuf:"varint,8,opt,name=generations,proto3" json:"generations,omitempty"` // it has every generation in use below this one
+	// The state's own; nobody sets them in a command.
+	Wanted        uint32 `protobuf:"varint,9,opt,name=wanted,proto3" json:"wanted,omitempty"`     // its role
+	Joined        int64  `protobuf:"varint,10,opt,name=joined,proto3" json:"joined,omitempty"`    // when it was first seen
+	Proved        int64  `protobuf:"varint,11,opt,name=proved,proto3" json:"proved,omitempty"`    // when its claims were put on record
+	Replaces      []byte `protobuf:"bytes,12,opt,name=replaces,proto3" json:"replaces,omitempty"` // the node that goes for it; empty: none
+	Proven        bool   `protobuf:"varint,13,opt,name=proven,proto3" json:"proven,omitempty"`    // it showed that it holds that one's key
+	Revision      uint64 `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_command_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *Node) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Node) GetBoot() []byte {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
+func (x *Node) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *Node) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *Node) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Node) GetClaims() []byte {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Node) GetFeature() uint32 {
+	if x != nil {
+		return x.Feature
+	}
+	return 0
+}
+
+func (x *Node) GetGenerations() uint32 {
+	if x != nil {
+		return x.Generations
+	}
+	return 0
+}
+
+func (x *Node) GetWanted() uint32 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
+func (x *Node) GetJoined() int64 {
+	if x != nil {
+		return x.Joined
+	}
+	return 0
+}
+
+func (x *Node) GetProved() int64 {
+	if x != nil {
+		return x.Proved
+	}
+	return 0
+}
+
+func (x *Node) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *Node) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
+}
+
+func (x *Node) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RemovedNode is one that never comes back.
+type RemovedNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovedNode) Reset() {
+	*x = RemovedNode{}
+	mi := &file_command_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovedNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovedNode) ProtoMessage() {}
+
+func (x *RemovedNode) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
+func (*RemovedNode) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *RemovedNode) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RemovedNode) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
+func (x *RemovedNode) GetTime() int64 {
+	if x != nil {
+		return x.Time
 	}
 	return 0
 }
@@ -5149,6 +5925,8 @@ type Record struct {
 	//	*Record_AuditKey
 	//	*Record_Secret
 	//	*Record_SecretVersion
+	//	*Record_Node
+	//	*Record_RemovedNode
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5156,7 +5934,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5168,7 +5946,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5181,7 +5959,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -5344,6 +6122,24 @@ func (x *Record) GetSecretVersion() *SecretVersion {
 	return nil
 }
 
+func (x *Record) GetNode() *Node {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Node); ok {
+			return x.Node
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetRemovedNode() *RemovedNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_RemovedNode); ok {
+			return x.RemovedNode
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -5416,6 +6212,14 @@ type Record_SecretVersion struct {
 	SecretVersion *SecretVersion `protobuf:"bytes,61,opt,name=secret_version,json=secretVersion,proto3,oneof"` // of the secret before it, in order
 }
 
+type Record_Node struct {
+	Node *Node `protobuf:"bytes,50,opt,name=node,proto3,oneof"`
+}
+
+type Record_RemovedNode struct {
+	RemovedNode *RemovedNode `protobuf:"bytes,51,opt,name=removed_node,json=removedNode,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Kind() {}
 
 func (*Record_App) isRecord_Kind() {}
@@ -5450,6 +6254,10 @@ func (*Record_Secret) isRecord_Kind() {}
 
 func (*Record_SecretVersion) isRecord_Kind() {}
 
+func (*Record_Node) isRecord_Kind() {}
+
+func (*Record_RemovedNode) isRecord_Kind() {}
+
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -5464,7 +6272,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5476,7 +6284,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5489,7 +6297,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -5552,13 +6360,17 @@ type Header struct {
 	EpochLength   int64                  `protobuf:"varint,27,opt,name=epoch_length,json=epochLength,proto3" json:"epoch_length,omitempty"` // ns; 0: epochs were not counted yet
 	Generations   []*Generation          `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"`                     // in order of their numbers
 	Authority     *Authority             `protobuf:"bytes,21,opt,name=authority,proto3" json:"authority,omitempty"`                         // as it is wrapped now
+	Voters        [][]byte               `protobuf:"bytes,30,rep,name=voters,proto3" json:"voters,omitempty"`                               // raft's, in order of their ids
+	Learners      [][]byte               `protobuf:"bytes,31,rep,name=learners,proto3" json:"learners,omitempty"`                           // so
+	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                             // digest over the results of all commands
+	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                     // the last ones, oldest first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5570,7 +6382,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5583,7 +6395,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{66}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -5698,6 +6510,34 @@ func (x *Header) GetAuthority() *Authority {
 	return nil
 }
 
+func (x *Header) GetVoters() [][]byte {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Header) GetLearners() [][]byte {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *Header) GetResults() []byte {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *Header) GetCheckpoints() []*Checkpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 // Ephemeral is what is published of an epoch's secret.
 type Ephemeral struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5710,7 +6550,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5722,7 +6562,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5735,7 +6575,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{67}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -5770,7 +6610,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5782,7 +6622,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5795,7 +6635,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{68}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -5823,7 +6663,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5835,7 +6675,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5848,7 +6688,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{69}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -5878,7 +6718,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5890,7 +6730,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5903,7 +6743,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{70}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Done) GetId() []byte {
@@ -5943,7 +6783,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5955,7 +6795,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5968,7 +6808,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{71}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -5982,12 +6822,13 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xa0\x16\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xb9\x19\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
 	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12,\n" +
-	"\x05audit\x18a \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\x12.\n" +
+	"\x05audit\x18a \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\x12\x12\n" +
+	"\x04base\x18\x04 \x01(\x04R\x04base\x12.\n" +
 	"\x05found\x18\n" +
 	" \x01(\v2\x16.holdfast.log.v1.FoundH\x00R\x05found\x122\n" +
 	"\aput_app\x18\v \x01(\v2\x17.holdfast.log.v1.PutAppH\x00R\x06putApp\x122\n" +
@@ -6036,7 +6877,16 @@ const file_command_proto_rawDesc = "" +
 	"rotate_due\x18f \x01(\v2\x1a.holdfast.log.v1.RotateDueH\x00R\trotateDue\x125\n" +
 	"\bnote_use\x18g \x01(\v2\x18.holdfast.log.v1.NoteUseH\x00R\anoteUse\x12;\n" +
 	"\n" +
-	"audit_head\x18_ \x01(\v2\x1a.holdfast.log.v1.AuditHeadH\x00R\tauditHeadB\x04\n" +
+	"audit_head\x18_ \x01(\v2\x1a.holdfast.log.v1.AuditHeadH\x00R\tauditHead\x125\n" +
+	"\bput_node\x18< \x01(\v2\x18.holdfast.log.v1.PutNodeH\x00R\aputNode\x12A\n" +
+	"\fapprove_node\x18= \x01(\v2\x1c.holdfast.log.v1.ApproveNodeH\x00R\vapproveNode\x12D\n" +
+	"\rannounce_node\x18> \x01(\v2\x1d.holdfast.log.v1.AnnounceNodeH\x00R\fannounceNode\x12>\n" +
+	"\vremove_node\x18? \x01(\v2\x1b.holdfast.log.v1.RemoveNodeH\x00R\n" +
+	"removeNode\x12D\n" +
+	"\rraise_feature\x18@ \x01(\v2\x1d.holdfast.log.v1.RaiseFeatureH\x00R\fraiseFeature\x12=\n" +
+	"\n" +
+	"checkpoint\x18A \x01(\v2\x1b.holdfast.log.v1.CheckpointH\x00R\n" +
+	"checkpointB\x04\n" +
 	"\x02op\"\xdf\x01\n" +
 	"\x05Audit\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
@@ -6086,7 +6936,7 @@ const file_command_proto_rawDesc = "" +
 	"\vrequest_mac\x18\x04 \x01(\fR\n" +
 	"requestMac\x12!\n" +
 	"\frequest_time\x18\x05 \x01(\x03R\vrequestTime\x12#\n" +
-	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\xe0\x02\n" +
+	"\rpolicy_serial\x18\x06 \x01(\x04R\fpolicySerial\"\x91\x03\n" +
 	"\x05Found\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\fR\x06domain\x12\x18\n" +
 	"\acharter\x18\x02 \x01(\fR\acharter\x12\x1c\n" +
@@ -6099,7 +6949,8 @@ const file_command_proto_rawDesc = "" +
 	"\bevidence\x18\t \x01(\v2\x19.holdfast.log.v1.EvidenceR\bevidence\x12\x1f\n" +
 	"\vsigning_key\x18\n" +
 	" \x01(\fR\n" +
-	"signingKey\"R\n" +
+	"signingKey\x12/\n" +
+	"\afounder\x18\x14 \x01(\v2\x15.holdfast.log.v1.NodeR\afounder\"R\n" +
 	"\bEvidence\x12\x10\n" +
 	"\x03tee\x18\x01 \x01(\tR\x03tee\x12\x14\n" +
 	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
@@ -6127,7 +6978,7 @@ const file_command_proto_rawDesc = "" +
 	"\tSetPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
 	"\fSetAmendment\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x82\x01\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\x9c\x01\n" +
 	"\rPutGeneration\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -6135,7 +6986,8 @@ const file_command_proto_rawDesc = "" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x1f\n" +
 	"\vsigning_key\x18\x03 \x01(\fR\n" +
 	"signingKey\x12\x14\n" +
-	"\x05order\x18\x04 \x01(\fR\x05order\"\x8c\x02\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\x12\x18\n" +
+	"\aholders\x18\x05 \x03(\fR\aholders\"\x8c\x02\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -6186,8 +7038,40 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1c\n" +
 	"\tcondition\x18\x03 \x01(\fR\tcondition\x12\x14\n" +
-	"\x05order\x18\x04 \x01(\fR\x05order\"\x06\n" +
-	"\x04Tick\"@\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"<\n" +
+	"\x04Tick\x124\n" +
+	"\breadings\x18\x01 \x03(\v2\x18.holdfast.log.v1.ReadingR\breadings\"1\n" +
+	"\aReading\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\"\xb9\x01\n" +
+	"\aPutNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12)\n" +
+	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\x12#\n" +
+	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\x12\x1a\n" +
+	"\bapproval\x18\x04 \x01(\fR\bapproval\x12\x1a\n" +
+	"\breplaces\x18\x05 \x01(\fR\breplaces\x12\x16\n" +
+	"\x06proven\x18\x06 \x01(\bR\x06proven\"M\n" +
+	"\vApproveNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x1a\n" +
+	"\bapproval\x18\x03 \x01(\fR\bapproval\"n\n" +
+	"\fAnnounceNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12)\n" +
+	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\x12#\n" +
+	"\rpolicy_serial\x18\x03 \x01(\x04R\fpolicySerial\"^\n" +
+	"\n" +
+	"RemoveNode\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\rR\x06reason\x12\x14\n" +
+	"\x05order\x18\x04 \x01(\fR\x05order\"4\n" +
+	"\fRaiseFeature\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\rR\x05level\":\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"@\n" +
 	"\fPutEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\"F\n" +
@@ -6404,7 +7288,27 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"SpentOrder\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xbb\a\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xd4\x02\n" +
+	"\x04Node\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04boot\x18\x02 \x01(\fR\x04boot\x12\x16\n" +
+	"\x06socket\x18\x03 \x01(\tR\x06socket\x12\x10\n" +
+	"\x03api\x18\x04 \x01(\tR\x03api\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
+	"\x06claims\x18\x06 \x01(\fR\x06claims\x12\x18\n" +
+	"\afeature\x18\a \x01(\rR\afeature\x12 \n" +
+	"\vgenerations\x18\b \x01(\rR\vgenerations\x12\x16\n" +
+	"\x06wanted\x18\t \x01(\rR\x06wanted\x12\x16\n" +
+	"\x06joined\x18\n" +
+	" \x01(\x03R\x06joined\x12\x16\n" +
+	"\x06proved\x18\v \x01(\x03R\x06proved\x12\x1a\n" +
+	"\breplaces\x18\f \x01(\fR\breplaces\x12\x16\n" +
+	"\x06proven\x18\r \x01(\bR\x06proven\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\x04R\brevision\"I\n" +
+	"\vRemovedNode\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"\xab\b\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -6428,7 +7332,9 @@ const file_command_proto_rawDesc = "" +
 	"auditChain\x128\n" +
 	"\taudit_key\x18B \x01(\v2\x19.holdfast.log.v1.AuditKeyH\x00R\bauditKey\x121\n" +
 	"\x06secret\x18< \x01(\v2\x17.holdfast.log.v1.SecretH\x00R\x06secret\x12G\n" +
-	"\x0esecret_version\x18= \x01(\v2\x1e.holdfast.log.v1.SecretVersionH\x00R\rsecretVersionB\x06\n" +
+	"\x0esecret_version\x18= \x01(\v2\x1e.holdfast.log.v1.SecretVersionH\x00R\rsecretVersion\x12+\n" +
+	"\x04node\x182 \x01(\v2\x15.holdfast.log.v1.NodeH\x00R\x04node\x12A\n" +
+	"\fremoved_node\x183 \x01(\v2\x1c.holdfast.log.v1.RemovedNodeH\x00R\vremovedNodeB\x06\n" +
 	"\x04kind\"\x8f\x01\n" +
 	"\x05Alias\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
@@ -6436,7 +7342,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\xa2\x04\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xaf\x05\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -6458,7 +7364,11 @@ const file_command_proto_rawDesc = "" +
 	"epoch_from\x18\x1a \x01(\x03R\tepochFrom\x12!\n" +
 	"\fepoch_length\x18\x1b \x01(\x03R\vepochLength\x12=\n" +
 	"\vgenerations\x18\x14 \x03(\v2\x1b.holdfast.log.v1.GenerationR\vgenerations\x128\n" +
-	"\tauthority\x18\x15 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\"Q\n" +
+	"\tauthority\x18\x15 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\x12\x16\n" +
+	"\x06voters\x18\x1e \x03(\fR\x06voters\x12\x1a\n" +
+	"\blearners\x18\x1f \x03(\fR\blearners\x12\x18\n" +
+	"\aresults\x18  \x01(\fR\aresults\x12=\n" +
+	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\fR\bchecksum\x12\x12\n" +
@@ -6490,7 +7400,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),              // 0: holdfast.log.v1.Command
 	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
@@ -6517,152 +7427,174 @@ var file_command_proto_goTypes = []any{
 	(*QuotePolicy)(nil),          // 22: holdfast.log.v1.QuotePolicy
 	(*SetCondition)(nil),         // 23: holdfast.log.v1.SetCondition
 	(*Tick)(nil),                 // 24: holdfast.log.v1.Tick
-	(*PutEphemeral)(nil),         // 25: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),               // 26: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),        // 27: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),      // 28: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),             // 29: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),          // 30: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),            // 31: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil),     // 32: holdfast.log.v1.ScheduleDeletion
-	(*Reserve)(nil),              // 33: holdfast.log.v1.Reserve
-	(*SetRotation)(nil),          // 34: holdfast.log.v1.SetRotation
-	(*RotateDue)(nil),            // 35: holdfast.log.v1.RotateDue
-	(*NewVersion)(nil),           // 36: holdfast.log.v1.NewVersion
-	(*NoteUse)(nil),              // 37: holdfast.log.v1.NoteUse
-	(*CancelDeletion)(nil),       // 38: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),          // 39: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),            // 40: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),        // 41: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),            // 42: holdfast.log.v1.ImportKey
-	(*PutSecret)(nil),            // 43: holdfast.log.v1.PutSecret
-	(*PutSecretVersion)(nil),     // 44: holdfast.log.v1.PutSecretVersion
-	(*SetSecret)(nil),            // 45: holdfast.log.v1.SetSecret
-	(*LabelSecret)(nil),          // 46: holdfast.log.v1.LabelSecret
-	(*DestroySecretVersion)(nil), // 47: holdfast.log.v1.DestroySecretVersion
-	(*SetSecretKey)(nil),         // 48: holdfast.log.v1.SetSecretKey
-	(*DeleteSecret)(nil),         // 49: holdfast.log.v1.DeleteSecret
-	(*RestoreSecret)(nil),        // 50: holdfast.log.v1.RestoreSecret
-	(*RewrapSecrets)(nil),        // 51: holdfast.log.v1.RewrapSecrets
-	(*SecretRewrapped)(nil),      // 52: holdfast.log.v1.SecretRewrapped
-	(*SecretWrap)(nil),           // 53: holdfast.log.v1.SecretWrap
-	(*Secret)(nil),               // 54: holdfast.log.v1.Secret
-	(*SecretLabel)(nil),          // 55: holdfast.log.v1.SecretLabel
-	(*SecretVersion)(nil),        // 56: holdfast.log.v1.SecretVersion
-	(*App)(nil),                  // 57: holdfast.log.v1.App
-	(*Credential)(nil),           // 58: holdfast.log.v1.Credential
-	(*Key)(nil),                  // 59: holdfast.log.v1.Key
-	(*Tag)(nil),                  // 60: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),           // 61: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),           // 62: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),           // 63: holdfast.log.v1.SpentOrder
-	(*Record)(nil),               // 64: holdfast.log.v1.Record
-	(*Alias)(nil),                // 65: holdfast.log.v1.Alias
-	(*Header)(nil),               // 66: holdfast.log.v1.Header
-	(*Ephemeral)(nil),            // 67: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),           // 68: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),                 // 69: holdfast.log.v1.Seen
-	(*Done)(nil),                 // 70: holdfast.log.v1.Done
-	(*End)(nil),                  // 71: holdfast.log.v1.End
+	(*Reading)(nil),              // 25: holdfast.log.v1.Reading
+	(*PutNode)(nil),              // 26: holdfast.log.v1.PutNode
+	(*ApproveNode)(nil),          // 27: holdfast.log.v1.ApproveNode
+	(*AnnounceNode)(nil),         // 28: holdfast.log.v1.AnnounceNode
+	(*RemoveNode)(nil),           // 29: holdfast.log.v1.RemoveNode
+	(*RaiseFeature)(nil),         // 30: holdfast.log.v1.RaiseFeature
+	(*Checkpoint)(nil),           // 31: holdfast.log.v1.Checkpoint
+	(*PutEphemeral)(nil),         // 32: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 33: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 34: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 35: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 36: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 37: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 38: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 39: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 40: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 41: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 42: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 43: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 44: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 45: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 46: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 47: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 48: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 49: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 50: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 51: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 52: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 53: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 54: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 55: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 56: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 57: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 58: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 59: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 60: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 61: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 62: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 63: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 64: holdfast.log.v1.App
+	(*Credential)(nil),           // 65: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 66: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 67: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 68: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 69: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 70: holdfast.log.v1.SpentOrder
+	(*Node)(nil),                 // 71: holdfast.log.v1.Node
+	(*RemovedNode)(nil),          // 72: holdfast.log.v1.RemovedNode
+	(*Record)(nil),               // 73: holdfast.log.v1.Record
+	(*Alias)(nil),                // 74: holdfast.log.v1.Alias
+	(*Header)(nil),               // 75: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 76: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 77: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 78: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 79: holdfast.log.v1.Done
+	(*End)(nil),                  // 80: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
-	6,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
-	1,  // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
-	7,  // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
-	10, // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	26, // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	39, // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	40, // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	41, // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	42, // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
-	12, // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	18, // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	19, // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	20, // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	21, // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	23, // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	24, // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
-	13, // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	25, // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
-	14, // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
-	15, // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
-	17, // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	27, // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	29, // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	30, // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	31, // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	32, // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	38, // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	28, // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	43, // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
-	44, // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
-	45, // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
-	46, // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
-	47, // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
-	48, // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
-	49, // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
-	50, // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
-	51, // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
-	33, // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
-	34, // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
-	35, // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
-	37, // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
-	2,  // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
-	2,  // 42: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
-	4,  // 43: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
-	1,  // 44: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
-	9,  // 45: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	8,  // 46: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	57, // 47: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	58, // 48: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	11, // 49: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	16, // 50: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	16, // 51: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	16, // 52: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	52, // 53: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	58, // 54: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	19, // 55: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	22, // 56: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	59, // 57: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	61, // 58: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	60, // 59: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	36, // 60: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
-	61, // 61: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	61, // 62: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	54, // 63: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
-	56, // 64: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
-	56, // 65: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
-	53, // 66: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
-	52, // 67: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	53, // 68: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
-	55, // 69: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
-	61, // 70: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	60, // 71: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	66, // 72: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	57, // 73: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	58, // 74: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	59, // 75: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	69, // 76: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	70, // 77: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	71, // 78: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	22, // 79: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	11, // 80: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	68, // 81: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	67, // 82: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	63, // 83: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	65, // 84: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	3,  // 85: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
-	5,  // 86: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
-	54, // 87: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
-	56, // 88: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
-	7,  // 89: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	62, // 90: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	9,  // 91: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	6,   // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
+	1,   // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
+	7,   // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
+	10,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
+	33,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	46,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	47,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	48,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	49,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	12,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
+	18,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	19,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	20,  // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	21,  // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	23,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	24,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	13,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
+	32,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	14,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
+	15,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
+	17,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
+	34,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	36,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	37,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	38,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	39,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	45,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	35,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	50,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	51,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	52,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	53,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	54,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	55,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	56,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	57,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	58,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	40,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	41,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	42,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	44,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	2,   // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
+	26,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
+	27,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
+	28,  // 44: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
+	29,  // 45: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
+	30,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
+	31,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
+	2,   // 48: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,   // 49: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,   // 50: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,   // 51: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,   // 52: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	71,  // 53: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	64,  // 54: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	65,  // 55: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	11,  // 56: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	16,  // 57: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	16,  // 58: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	16,  // 59: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	59,  // 60: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	65,  // 61: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	19,  // 62: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	22,  // 63: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	25,  // 64: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	71,  // 65: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	71,  // 66: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	66,  // 67: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	68,  // 68: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	67,  // 69: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	43,  // 70: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	68,  // 71: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	68,  // 72: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	61,  // 73: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	63,  // 74: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	63,  // 75: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	60,  // 76: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	59,  // 77: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	60,  // 78: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	62,  // 79: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	68,  // 80: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	67,  // 81: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	75,  // 82: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	64,  // 83: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	65,  // 84: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	66,  // 85: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	78,  // 86: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	79,  // 87: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	80,  // 88: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	22,  // 89: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	11,  // 90: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	77,  // 91: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	76,  // 92: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	70,  // 93: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	74,  // 94: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,   // 95: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,   // 96: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	61,  // 97: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	63,  // 98: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	71,  // 99: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	72,  // 100: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	7,   // 101: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	69,  // 102: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,   // 103: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	31,  // 104: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	105, // [105:105] is the sub-list for method output_type
+	105, // [105:105] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -6711,9 +7643,15 @@ func file_command_proto_init() {
 		(*Command_RotateDue)(nil),
 		(*Command_NoteUse)(nil),
 		(*Command_AuditHead)(nil),
+		(*Command_PutNode)(nil),
+		(*Command_ApproveNode)(nil),
+		(*Command_AnnounceNode)(nil),
+		(*Command_RemoveNode)(nil),
+		(*Command_RaiseFeature)(nil),
+		(*Command_Checkpoint)(nil),
 	}
-	file_command_proto_msgTypes[45].OneofWrappers = []any{}
-	file_command_proto_msgTypes[64].OneofWrappers = []any{
+	file_command_proto_msgTypes[52].OneofWrappers = []any{}
+	file_command_proto_msgTypes[73].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -6731,6 +7669,8 @@ func file_command_proto_init() {
 		(*Record_AuditKey)(nil),
 		(*Record_Secret)(nil),
 		(*Record_SecretVersion)(nil),
+		(*Record_Node)(nil),
+		(*Record_RemovedNode)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6738,7 +7678,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   72,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,9 +88,13 @@ func New(cfg Config) *Core {
 	return &Core{cfg: cfg, slow: newPool(), watches: newWatches(), limiter: traffic.NewLimiter(cfg.Now), wear: newWear()}
 }
 
-// now is domain time. A domain of one takes the host's clock, which may stand
-// still or jump ahead but is never followed back.
+// now is domain time. Where a quorum keeps it, it is what the state says. Below
+// that it is the host's clock, which may stand still or jump ahead but is never
+// followed back.
 func (c *Core) now(view *state.View) time.Time {
+	if view.QuorumTime() {
+		return view.Time()
+	}
 	t := max(c.cfg.Now().UnixNano(), view.Time().UnixNano())
 	for {
 		old := c.newest.Load()

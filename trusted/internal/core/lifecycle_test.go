@@ -222,7 +222,7 @@ func TestScheduledDeletion(t *testing.T) {
 	_, err = scheduled(1)
 	must(t, 0, err)
 	node.Clock.Move(kms.Day)
-	must(t, 0, node.Core().Tick(ctx))
+	must(t, 0, node.Core().Tick(ctx, nil))
 	_, err = app.MustCaller().DescribeKey(ctx, key.ID)
 	wantKind(t, "after a tick", err, kms.NotFound)
 }

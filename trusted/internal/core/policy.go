@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/audit"
@@ -29,9 +30,8 @@ func (c *Core) submitPolicy(ctx context.Context, envelope []byte, e *audit.Entry
 		if err != nil {
 			return nil, err
 		}
-		if err := c.cfg.Admits(next, now); err != nil && !next.Halt {
-			return nil, kms.Errorf(kms.Denied, "the policy would expel this node, the only one of its domain: %w", err).WithField("nodes").
-				WithHint("list this node's identity, or set halt if the domain is to stop")
+		if err := c.keepsQuorum(view, next, now); err != nil && !next.Halt {
+			return nil, err
 		}
 		s = submitted(next)
 		return &command.Command{Op: &command.Command_SetPolicy{SetPolicy: &command.SetPolicy{Envelope: envelope}}}, nil
@@ -40,6 +40,29 @@ func (c *Core) submitPolicy(ctx context.Context, envelope []byte, e *audit.Entry
 		return kms.SubmittedPolicy{}, err
 	}
 	return s, nil
+}
+
+// keepsQuorum refuses a policy that would leave the domain without a majority of
+// voters that it admits, and says whom it would expel. This node's own evidence is
+// newer than what is on record.
+func (c *Core) keepsQuorum(view *state.View, next *govern.Policy, now time.Time) error {
+	if len(view.Voters()) < 2 {
+		if err := c.cfg.Admits(next, now); err != nil {
+			return kms.Errorf(kms.Denied, "the policy would expel this node, the only one of its domain: %w", err).WithField("nodes").
+				WithHint("list this node's identity, or set halt if the domain is to stop")
+		}
+		return nil
+	}
+	refused, kept := view.Quorum(next, now)
+	if kept {
+		return nil
+	}
+	names := make([]string, len(refused))
+	for i, r := range refused {
+		names[i] = fmt.Sprintf("%s (%v)", r.Node.String()[:16], r.Err)
+	}
+	return kms.Errorf(kms.Denied, "the policy would leave the domain without a quorum; it would expel %s", strings.Join(names, ", ")).WithField("nodes").
+		WithHint("have nodes that it admits join first, or set halt if the domain is to stop")
 }
 
 // Amend changes who rules. The document is signed by the threshold and every
@@ -56,7 +79,7 @@ func (c *Core) amend(ctx context.Context, envelope []byte, e *audit.Entry) (a km
 		if err != nil {
 			return nil, err
 		}
-		if next.Standing.RestartMode != govern.Sealed {
+		if next.Standing.RestartMode != govern.Sealed && len(view.Voters()) < 2 {
 			return nil, kms.Errorf(kms.Misused, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", next.Standing.RestartMode).
 				WithField("restart_mode").WithHint("let other nodes join first")
 		}
@@ -75,24 +98,47 @@ func (c *Core) amend(ctx context.Context, envelope []byte, e *audit.Entry) (a km
 // rule proposes what changes the rules, again where the state moved meanwhile
 // and the document still holds on the newest.
 func (c *Core) rule(ctx context.Context, e *audit.Entry, build func(*state.View, time.Time) (*command.Command, error)) error {
+	_, err := c.order(ctx, e, build)
+	return err
+}
+
+func (c *Core) order(ctx context.Context, e *audit.Entry, build func(*state.View, time.Time) (*command.Command, error)) (state.Result, error) {
 	for try := 1; ; try++ {
 		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
-			return err
+			return state.Result{}, err
 		}
 		now := c.now(view)
 		cmd, err := build(view, now) // what it refuses stays refused
 		if err != nil {
-			return err
+			return state.Result{}, err
 		}
 		whole := c.command(now.UnixNano())
 		whole.Op = cmd.Op
-		_, err = c.propose(ctx, whole, e)
+		res, err := c.propose(ctx, whole, e)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
-			return err
+			return res, err
 		}
 	}
 }
+
+// Order proposes what the node itself wants of the domain, again where the state
+// moved meanwhile. The errors are those of build, and of the state's rules.
+func (c *Core) Order(ctx context.Context, build func(*state.View) (*command.Command, error)) (state.Result, error) {
+	return c.order(ctx, nil, func(view *state.View, _ time.Time) (*command.Command, error) { return build(view) })
+}
+
+// Announce puts on record what a node says of itself.
+func (c *Core) Announce(ctx context.Context, a *command.AnnounceNode) error {
+	_, err := c.Order(ctx, func(view *state.View) (*command.Command, error) {
+		a.PolicySerial = view.Policy().Serial
+		return &command.Command{Op: &command.Command_AnnounceNode{AnnounceNode: a}}, nil
+	})
+	return err
+}
+
+// MayServe is nil while the policy in force lets this node serve.
+func (c *Core) MayServe(view *state.View) error { return c.cfg.Serving(view, c.now(view)) }
 
 // successor is the policy that would follow the one in force.
 func successor(view *state.View, envelope []byte, now time.Time) (*govern.Policy, error) {
@@ -127,6 +173,11 @@ func (c *Core) CheckPolicy(ctx context.Context, envelope []byte) (kms.CheckedPol
 	checked := kms.CheckedPolicy{SubmittedPolicy: submitted(next)}
 	if err := c.cfg.Admits(next, now); err != nil {
 		checked.Lockouts = append(checked.Lockouts, kms.Lockout{Kind: kms.LockoutNode, Who: "this node", Why: err.Error()})
+	}
+	if refused, _ := view.Quorum(next, now); len(view.Voters()) > 1 {
+		for _, r := range refused {
+			checked.Lockouts = append(checked.Lockouts, kms.Lockout{Kind: kms.LockoutNode, Who: "node " + r.Node.String(), Why: r.Err.Error()})
+		}
 	}
 	checked.Lockouts = append(checked.Lockouts, runtimeLockouts(view.Policy(), next)...)
 	if c.cfg.Sessions != nil {
@@ -249,15 +300,15 @@ func timeOf(ns int64) time.Time {
 }
 
 // Tick puts domain time on record: so that a host which sets its clock back and
-// restarts the node gains little, and what is scheduled comes into force. It
-// does nothing where the record is fresh.
-func (c *Core) Tick(ctx context.Context) error {
+// restarts the node gains little, and what is scheduled comes into force. From
+// three voters on it is what their clocks read.
+func (c *Core) Tick(ctx context.Context, readings []*command.Reading) error {
 	view, err := c.cfg.Replica.Local()
 	if err != nil {
 		return err
 	}
 	cmd := c.command(c.now(view).UnixNano())
-	cmd.Op = &command.Command_Tick{Tick: &command.Tick{}}
+	cmd.Op = &command.Command_Tick{Tick: &command.Tick{Readings: readings}}
 	_, err = c.cfg.Replica.Propose(ctx, cmd)
 	return err
 }

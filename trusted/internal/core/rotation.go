@@ -18,13 +18,14 @@ import (
 type Link struct {
 	Checksum   []byte
 	SigningKey []byte
+	Holders    [][]byte // ids of the nodes that have its secret durably
 }
 
 // Rotate puts the next generation of the master secret in use: as an order says,
 // or without one when the policy's interval has passed. prepare makes its secret
 // and has it safe before the domain knows of it. The errors are those of
 // state.CheckRotation and of prepare, and Unavailable.
-func (c *Core) Rotate(ctx context.Context, order []byte, prepare func(next uint32, previous []byte) (Link, error)) (uint32, error) {
+func (c *Core) Rotate(ctx context.Context, order []byte, prepare func(ctx context.Context, view *state.View, next uint32, previous []byte) (Link, error)) (uint32, error) {
 	if len(order) == 0 { // the node itself; events tell of it
 		return c.rotateMaster(ctx, order, prepare, nil)
 	}
@@ -35,7 +36,7 @@ func (c *Core) Rotate(ctx context.Context, order []byte, prepare func(next uint3
 	return uint32(g), err
 }
 
-func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(next uint32, previous []byte) (Link, error), e *audit.Entry) (uint32, error) {
+func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(ctx context.Context, view *state.View, next uint32, previous []byte) (Link, error), e *audit.Entry) (uint32, error) {
 	view, now, err := c.serving()
 	if err != nil {
 		return 0, err
@@ -44,13 +45,13 @@ func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(next
 	if err := view.CheckRotation(next, order, now); err != nil {
 		return 0, err
 	}
-	link, err := prepare(next, view.Generations()[next-1].Checksum)
+	link, err := prepare(ctx, view, next, view.Generations()[next-1].Checksum)
 	if err != nil {
 		return 0, err
 	}
 	cmd := c.command(now.UnixNano())
 	cmd.Op = &command.Command_PutGeneration{PutGeneration: &command.PutGeneration{Generation: next,
-		Checksum: link.Checksum, SigningKey: link.SigningKey, Order: order}}
+		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Order: order}}
 	_, err = c.propose(ctx, cmd, e)
 	return next, err
 }

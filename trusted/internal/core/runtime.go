@@ -19,6 +19,19 @@ type Runtimes struct {
 	// Self is what this node's own evidence proves: a policy says of whom whose
 	// nodes may be asked.
 	Self func() attest.Claims
+	// Members shares the secrets of epochs with the other nodes of the domain; nil:
+	// there are none.
+	Members EpochMembers
+}
+
+// EpochMembers are the other nodes, as far as the secrets of epochs go.
+type EpochMembers interface {
+	// Makes reports whether it is for this node to make them.
+	Makes() bool
+	// Share hands a proposed secret to the others, before it is published.
+	Share(ctx context.Context, view *state.View, epoch uint64)
+	// Fetch takes the secret of an epoch that was published from another node.
+	Fetch(ctx context.Context, view *state.View, e state.Ephemeral) error
 }
 
 // RuntimePublicKey is the public half of a runtime's key pair, signed, for anyone:
@@ -274,7 +287,8 @@ func (c *Core) TurnEpoch(ctx context.Context) error {
 		}
 		return now.Before(view.Until(published))
 	})
-	if len(c.listed(view, now)) == 0 {
+	c.settleEpochs(ctx, view)
+	if len(c.listed(view, now)) == 0 || c.cfg.Runtimes.Members != nil && !c.cfg.Runtimes.Members.Makes() {
 		return nil
 	}
 	err = c.publishEpoch(ctx, view, epoch)
@@ -297,6 +311,9 @@ func (c *Core) publishEpoch(ctx context.Context, view *state.View, epoch uint64)
 		if err != nil {
 			return err
 		}
+		if c.cfg.Runtimes.Members != nil {
+			c.cfg.Runtimes.Members.Share(ctx, view, epoch)
+		}
 		cmd := c.command(c.now(view).UnixNano())
 		cmd.Op = &command.Command_PutEphemeral{PutEphemeral: &command.PutEphemeral{Epoch: epoch, Checksum: sum[:]}}
 		if _, err := c.cfg.Replica.Propose(ctx, cmd); err != nil && !errors.Is(err, kms.Exists) {
@@ -310,4 +327,15 @@ func (c *Core) publishEpoch(ctx context.Context, view *state.View, epoch uint64)
 		keys.Settle(epoch, e.Checksum)
 	}
 	return nil
+}
+
+// settleEpochs takes up the secrets that were published, and has those that this
+// node lacks handed over by another. One that nobody has any more is gone.
+func (c *Core) settleEpochs(ctx context.Context, view *state.View) {
+	for _, e := range view.LivingEphemerals(c.now(view)) {
+		c.cfg.Runtimes.Keys.Settle(e.Epoch, e.Checksum)
+		if c.cfg.Runtimes.Members != nil && !c.cfg.Runtimes.Keys.Held(e.Epoch) {
+			_ = c.cfg.Runtimes.Members.Fetch(ctx, view, e) // it is tried again
+		}
+	}
 }

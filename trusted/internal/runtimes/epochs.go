@@ -38,6 +38,35 @@ func (k *Keys) Propose(epoch uint64) (checksum [Size]byte, err error) {
 	return h.checksum, nil
 }
 
+// Proposed is the secret that was proposed for an epoch and not published yet, as
+// it is handed to other members before the domain comes to know of it.
+func (k *Keys) Proposed(epoch uint64) (s secret.Bytes, ok bool) {
+	k.epochs.mu.RLock()
+	defer k.epochs.mu.RUnlock()
+	h := k.epochs.held[epoch]
+	if h == nil || h.published {
+		return s, false
+	}
+	return h.secret, true
+}
+
+// Adopt takes another member's proposal for an epoch, unless there is one here: a
+// second place where it is if it comes to be published. The error is Damaged.
+func (k *Keys) Adopt(epoch uint64, from secret.Bytes) error {
+	sum, err := HoldfastLabels.Checksum(from, k.domain, epoch)
+	if err == nil && from.Len() != Size {
+		err = kms.Errorf(kms.Damaged, "the secret of an epoch has %d bytes", Size)
+	}
+	k.epochs.mu.Lock()
+	defer k.epochs.mu.Unlock()
+	if err != nil || k.epochs.held[epoch] != nil {
+		from.Wipe()
+		return err
+	}
+	k.epochs.held[epoch] = &held{secret: from, checksum: sum}
+	return nil
+}
+
 // Settle takes up the secret of an epoch whose checksum was published: the one
 // that was proposed here, if it is that one. Else what was proposed is cleared,
 // for another was published first.

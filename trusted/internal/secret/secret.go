@@ -87,6 +87,12 @@ func (s Bytes) Equal(b []byte) (same bool) {
 	return same
 }
 
+// Same compares with another secret in constant time. A wiped one is like nothing.
+func (s Bytes) Same(o Bytes) (same bool) {
+	_ = o.Use(func(b []byte) error { same = s.Equal(b); return nil })
+	return same
+}
+
 // Wipe clears the bytes, after every running Use has returned.
 func (s Bytes) Wipe() {
 	if s.lend != nil {

@@ -43,7 +43,7 @@ func (m *Machine) putApp(p *command.PutApp) Result {
 	if r, ok := m.admit(p.GetAdmission()); !ok {
 		return r
 	}
-	m.next.apps.Set(string(app.ID[:]), app)
+	m.setApp(app)
 	cred.Revision = m.revise()
 	m.addCredential(cred)
 	return Result{}
@@ -71,7 +71,7 @@ func (m *Machine) admit(p *command.Admission) (Result, bool) {
 		return refuse(kms.Exists, "the admission was used before"), false
 	}
 	m.forgetAdmissions()
-	m.next.admissions.Set(string(a.ID[:]), a)
+	m.setAdmission(a)
 	return Result{}, true
 }
 
@@ -86,8 +86,14 @@ func (m *Machine) forgetAdmissions() {
 		return true
 	})
 	for _, id := range over {
-		m.next.admissions.Delete(id)
+		gone, _ := m.next.admissions.Delete(id)
+		count(m, gone, nil)
 	}
+}
+
+func (m *Machine) setAdmission(a *Admission) {
+	old, _ := m.next.admissions.Set(string(a.ID[:]), a)
+	count(m, old, a)
 }
 
 func admissionFrom(p *command.Admission) (*Admission, error) {

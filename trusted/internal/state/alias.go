@@ -137,12 +137,14 @@ func (m *Machine) nameFree(app kms.AppID, name string) (Result, bool) {
 }
 
 func (m *Machine) setAlias(a *Alias) {
-	m.next.aliases.Set(aliasKey(a.App, a.Name), a)
+	old, _ := m.next.aliases.Set(aliasKey(a.App, a.Name), a)
+	count(m, old, a)
 	m.next.aliasesByKey.Set(string(a.Key[:])+a.Name, struct{}{})
 }
 
 func (m *Machine) dropAlias(a *Alias) {
-	m.next.aliases.Delete(aliasKey(a.App, a.Name))
+	gone, _ := m.next.aliases.Delete(aliasKey(a.App, a.Name))
+	count(m, gone, nil)
 	m.next.aliasesByKey.Delete(string(a.Key[:]) + a.Name)
 }
 

@@ -187,7 +187,7 @@ func (m *Machine) sweep(app kms.AppID) {
 // addCredential puts a credential into the state and into its app's list, which
 // is in order of ids: so that it does not depend on how it came about.
 func (m *Machine) addCredential(c *Credential) {
-	m.next.credentials.Set(string(c.ID[:]), c)
+	m.setCredentialRecord(c)
 	m.listCredential(c)
 }
 
@@ -202,7 +202,7 @@ func (m *Machine) listCredential(c *Credential) bool {
 	if !there {
 		app.Credentials = slices.Insert(slices.Clip(slices.Clone(app.Credentials)), at, c.ID)
 	}
-	m.next.apps.Set(string(app.ID[:]), &app)
+	m.setApp(&app)
 	return true
 }
 
@@ -213,11 +213,12 @@ func (m *Machine) replaceCredential(old, ended *Credential) {
 		return
 	}
 	ended.Revision = m.revise()
-	m.next.credentials.Set(string(ended.ID[:]), ended)
+	m.setCredentialRecord(ended)
 }
 
 func (m *Machine) dropCredential(c *Credential) {
-	m.next.credentials.Delete(string(c.ID[:]))
+	gone, _ := m.next.credentials.Delete(string(c.ID[:]))
+	count(m, gone, nil)
 	old, ok := m.next.App(c.App)
 	if !ok {
 		return
@@ -226,7 +227,17 @@ func (m *Machine) dropCredential(c *Credential) {
 	if at, there := slices.BinarySearchFunc(app.Credentials, c.ID, compareIDs); there {
 		app.Credentials = slices.Delete(slices.Clone(app.Credentials), at, at+1)
 	}
-	m.next.apps.Set(string(app.ID[:]), &app)
+	m.setApp(&app)
+}
+
+func (m *Machine) setCredentialRecord(c *Credential) {
+	old, _ := m.next.credentials.Set(string(c.ID[:]), c)
+	count(m, old, c)
+}
+
+func (m *Machine) setApp(a *App) {
+	old, _ := m.next.apps.Set(string(a.ID[:]), a)
+	count(m, old, a)
 }
 
 func compareIDs(a, b kms.CredentialID) int { return bytes.Compare(a[:], b[:]) }

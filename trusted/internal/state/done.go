@@ -1,6 +1,25 @@
 package state
 
-import "github.com/holdfast-kms/holdfast/kms"
+import (
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+)
+
+// recent refuses a command that was on its way for so long that its first result
+// may be forgotten: nobody can tell any more whether it was done.
+func (m *Machine) recent(c *command.Command) (Result, bool) {
+	base := c.GetBase()
+	switch {
+	case base == 0: // it was proposed where no other node could have done it
+		return Result{}, true
+	case base >= m.next.index:
+		return refuse(kms.Invalid, "the command rests on an entry that comes after it"), false
+	case m.next.index-base > doneLimit/2:
+		return refuseAs(kms.Errorf(kms.Unavailable, "the command was on its way for too long").
+			WithHint("it may have happened all the same: look before you ask again")), false
+	}
+	return Result{}, true
+}
 
 // doneEntry is the result of a command, as far as a retry needs it.
 type doneEntry struct {

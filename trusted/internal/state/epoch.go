@@ -65,6 +65,16 @@ func (v *View) Ephemeral(epoch uint64) (Ephemeral, bool) {
 	return v.ephemerals[i], true
 }
 
+// LivingEphemerals are those that can still be used at a time.
+func (v *View) LivingEphemerals(at time.Time) (all []Ephemeral) {
+	for _, e := range v.ephemerals {
+		if at.Before(v.Until(e)) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 // Until is from when on an epoch's secret is not used and not kept any more:
 // when the age that the policy in force allows has passed since the epoch ended.
 func (v *View) Until(e Ephemeral) time.Time {
@@ -99,18 +109,8 @@ func (m *Machine) putEphemeral(by *command.Principal, p *command.PutEphemeral) R
 	if _, there := m.next.Ephemeral(e.Epoch); there {
 		return refuse(kms.Exists, "the epoch has its secret already")
 	}
-	m.setEphemerals(append(m.next.livingEphemerals(), e))
+	m.setEphemerals(append(m.next.LivingEphemerals(m.next.Time()), e))
 	return Result{}
-}
-
-// livingEphemerals are those whose time has not passed.
-func (v *View) livingEphemerals() (all []Ephemeral) {
-	for _, e := range v.ephemerals {
-		if v.Time().Before(v.Until(e)) {
-			all = append(all, e)
-		}
-	}
-	return all
 }
 
 // setEphemerals takes a slice that nobody else has: views share what they hold.

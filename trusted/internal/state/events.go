@@ -319,11 +319,11 @@ func (m *Machine) tellProgress(keys []*command.Rewrapped) {
 	m.event(kms.Event{Kind: kms.EventRotationProgress, Number: (uint64(to) + 1) * 100 / 256})
 }
 
-// tellKey notes what becomes of a key when k takes the place of what there is
-// under its id. What changes nothing that its owner could see is not told.
-func (m *Machine) tellKey(k *Key) {
-	old, there := m.next.Key(k.ID)
-	if kind, number := keyEvent(old, k, there); kind != 0 {
+// tellKey notes what becomes of a key when k takes the place of what there was
+// under its id, nil: nothing. What changes nothing that its owner could see is not
+// told.
+func (m *Machine) tellKey(old, k *Key) {
+	if kind, number := keyEvent(old, k, old != nil); kind != 0 {
 		e := kms.Event{App: k.App, Kind: kind, Key: k.ID, Number: number}
 		if kind == kms.EventKeyDeletionScheduled {
 			e.At = time.Unix(0, k.Deletion.Due).UTC()

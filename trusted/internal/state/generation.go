@@ -182,6 +182,9 @@ func (m *Machine) putGeneration(by *command.Principal, p *command.PutGeneration)
 	if err := m.next.CheckRotation(p.GetGeneration(), p.GetOrder(), m.next.Time()); err != nil {
 		return refuseAs(err)
 	}
+	if err := m.next.CheckHolders(p.GetHolders()); err != nil {
+		return refuseAs(err)
+	}
 	m.spend(p.GetOrder(), govern.DeedRotate)
 	m.next.generations = append(slices.Clip(slices.Clone(m.next.generations)), Generation{Number: p.GetGeneration(),
 		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time})
@@ -205,8 +208,15 @@ func (m *Machine) retireGeneration(by *command.Principal, p *command.RetireGener
 }
 
 // spend remembers an order that is obeyed until it expires. There are at most
-// two for each generation.
+// two for each generation, and one for each node.
 func (m *Machine) spend(envelope []byte, deed govern.Deed) {
+	if o, err := m.next.rule.Standing.OpenOrder(m.next.rule.Policy, envelope, deed); err == nil {
+		m.spendNonce(o.Nonce, o.Expires)
+	}
+}
+
+// spendNonce remembers that a document was used until it expires.
+func (m *Machine) spendNonce(nonce govern.Nonce, expires time.Time) {
 	var over []string
 	m.next.orders.Scan(func(nonce string, expires int64) bool {
 		if m.next.time >= expires {
@@ -217,9 +227,7 @@ func (m *Machine) spend(envelope []byte, deed govern.Deed) {
 	for _, nonce := range over {
 		m.next.orders.Delete(nonce)
 	}
-	if o, err := m.next.rule.Standing.OpenOrder(m.next.rule.Policy, envelope, deed); err == nil {
-		m.next.orders.Set(string(o.Nonce[:]), timeOf(o.Expires))
-	}
+	m.next.orders.Set(string(nonce[:]), timeOf(expires))
 }
 
 // rewrap puts secrets that are wrapped under the current generation in the place
@@ -282,7 +290,7 @@ func (m *Machine) rewrapCredential(r *command.Rewrapped, generation uint32) {
 	}
 	c := *old
 	c.Generation, c.Wrapped = generation, exact(r.GetWrapped())
-	m.next.credentials.Set(string(c.ID[:]), &c)
+	m.setCredentialRecord(&c)
 }
 
 // wrappedInUse reports whether nothing that a command brings is wrapped under a

@@ -33,11 +33,14 @@ type Machine struct {
 	made    []kms.Event // by the command that is being applied
 	loading secretLoad  // of a snapshot that is being read
 	fatal   atomic.Pointer[error]
+	known   uint32 // the newest feature level that this program knows
+
+	scratch []byte // what is hashed
 }
 
 // New makes a Machine before its first command.
 func New() *Machine {
-	m := &Machine{events: newEvents()}
+	m := &Machine{events: newEvents(), known: FeatureLevel}
 	m.reset()
 	m.Publish()
 	return m
@@ -94,19 +97,27 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	if !fill(id[:], c.GetId()) {
 		return m.stop(kms.Errorf(kms.Damaged, "entry %d of the log has no command id", index))
 	}
-	m.next.index = index
-	m.next.time = max(m.next.time, c.GetTime())
+	m.enter(index)
+	if !m.next.QuorumTime() { // a command that comes again tells the time too
+		m.next.time = max(m.next.time, c.GetTime())
+	}
 	if r, again := m.done.get(id); again {
 		return m.repeat(r)
 	}
 	was := m.begin()
+	late := m.advance(&c)
 	m.activate()
 	m.destroyDue()
 	m.secretsDue()
+	m.forgetWaiting()
 	r := m.apply(&c)
+	if r.Err == nil {
+		r.Err = late
+	}
 	m.reckon()
 	m.tell(was, &c, r)
 	r.Index = index
+	m.note(id, &r)
 	m.done.put(id, r)
 	return r
 }
@@ -135,6 +146,9 @@ func (m *Machine) apply(c *command.Command) Result {
 			return m.found(found.Found)
 		}
 		return refuse(kms.Conflict, "the domain is not founded yet")
+	}
+	if r, ok := m.recent(c); !ok {
+		return r
 	}
 	if r, ok := m.authorise(c.GetPrincipal()); !ok {
 		return r
@@ -235,6 +249,18 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.rewrapSecrets(c.GetPrincipal(), op.RewrapSecrets)
 	case *command.Command_AuditHead:
 		return m.auditHead(c.GetPrincipal(), op.AuditHead)
+	case *command.Command_PutNode:
+		return m.putNode(c.GetPrincipal(), op.PutNode)
+	case *command.Command_ApproveNode:
+		return m.approveNode(c.GetPrincipal(), op.ApproveNode)
+	case *command.Command_AnnounceNode:
+		return m.announceNode(c.GetPrincipal(), op.AnnounceNode)
+	case *command.Command_RemoveNode:
+		return m.removeNode(c.GetPrincipal(), op.RemoveNode)
+	case *command.Command_RaiseFeature:
+		return m.raiseFeature(c.GetPrincipal(), op.RaiseFeature)
+	case *command.Command_Checkpoint:
+		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:
@@ -285,17 +311,22 @@ func (m *Machine) found(p *command.Found) Result {
 	if err != nil {
 		return refuse(kms.Invalid, "founding record is malformed")
 	}
-	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > FeatureLevel {
+	if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > m.known {
 		return refuse(kms.Invalid, "feature level is unknown")
 	}
 	rule, err := f.rule(f.Policy)
 	if err != nil {
 		return refuseAs(err)
 	}
+	founder, err := founderFrom(f.founder, p)
+	if err != nil {
+		return refuse(kms.Invalid, "founder's record is malformed")
+	}
 	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	m.foundGenerations(f)
+	m.setFounder(founder)
 	return Result{}
 }
 
@@ -419,21 +450,25 @@ func (m *Machine) ownKey(by *command.Principal, rawID []byte, revision uint64) (
 }
 
 func (m *Machine) setKey(k *Key) {
-	m.tellKey(k)
 	m.indexRotation(k)
-	if _, replaced := m.next.keys.Set(k); !replaced {
+	old, replaced := m.next.keys.Set(k)
+	if !replaced {
 		m.next.countKey(k.App, 1)
 	}
 	m.next.byApp.Set(k)
+	m.tellKey(old, k)
+	count(m, old, k)
 }
 
 func (m *Machine) dropKey(k *Key) {
 	m.tellKeyGone(k)
 	m.forgetKey(k)
-	if _, deleted := m.next.keys.Delete(k); deleted {
+	old, deleted := m.next.keys.Delete(k)
+	if deleted {
 		m.next.countKey(k.App, -1)
 	}
 	m.next.byApp.Delete(k)
+	count(m, old, nil)
 }
 
 // revise gives out the next revision. Revisions are unique in the domain.

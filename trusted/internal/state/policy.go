@@ -81,6 +81,7 @@ func (f *Founding) rule(policy []byte) (*Rule, error) {
 	if founded.Domain != f.Domain {
 		return nil, kms.Errorf(kms.Invalid, "charter and bootstrap found another domain")
 	}
+	f.founder = founded.Bootstrap.Founder
 	return &Rule{Standing: founded.Standing, Policy: founded.Policy, Envelope: policy}, nil
 }
 
@@ -91,6 +92,9 @@ func (m *Machine) setPolicy(p *command.SetPolicy) Result {
 	envelope := exact(p.GetEnvelope())
 	next, err := m.next.rule.Successor(envelope)
 	if err != nil {
+		return refuseAs(err)
+	}
+	if err := m.next.CheckQuorum(next, m.next.Time()); err != nil {
 		return refuseAs(err)
 	}
 	rule := *m.next.rule

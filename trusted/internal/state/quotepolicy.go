@@ -37,7 +37,8 @@ func (m *Machine) putQuotePolicy(by *command.Principal, p *command.PutQuotePolic
 }
 
 func (m *Machine) addQuotePolicy(rec *quotePolicy) {
-	m.next.quotePolicies.Set(string(rec.ID[:]), rec)
+	old, _ := m.next.quotePolicies.Set(string(rec.ID[:]), rec)
+	count(m, old, rec)
 	m.next.quotePoliciesByApp.Set(string(rec.app[:])+string(rec.ID[:]), struct{}{})
 }
 

@@ -106,6 +106,8 @@ type Founding struct {
 	Simulated  bool // the founder's evidence was
 	Evidence   Evidence
 	Authority  Authority
+
+	founder kms.NodeID // as the bootstrap names it; known once it was verified
 }
 
 // Evidence is what a TEE showed, with the collateral it was judged by.

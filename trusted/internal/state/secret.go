@@ -264,14 +264,16 @@ func (m *Machine) setSecret(s *Secret) {
 		m.unindexSecret(old)
 	}
 	s.measure()
-	m.next.secrets.Set(s.place(), s)
+	old, _ := m.next.secrets.Set(s.place(), s)
+	count(m, old, s)
 	m.indexSecret(s)
 }
 
 // dropSecret takes a secret away with all its versions.
 func (m *Machine) dropSecret(s *Secret) {
 	m.unindexSecret(s)
-	m.next.secrets.Delete(s.place())
+	old, _ := m.next.secrets.Delete(s.place())
+	count(m, old, nil)
 }
 
 // Every index follows from the secrets themselves.

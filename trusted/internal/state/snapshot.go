@@ -3,6 +3,7 @@ package state
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"google.golang.org/protobuf/proto"
@@ -36,14 +37,7 @@ func (m *Machine) Snapshot() *Snapshot {
 func (s *Snapshot) Write(w io.Writer) error {
 	out := &recordWriter{w: bufio.NewWriterSize(w, 1<<16)}
 	v := s.view
-	h := &command.Header{Format: snapshotFormat, Index: v.index, Time: v.time, Revision: v.revision, ReplayFloor: v.replayFloor}
-	if v.founding != nil {
-		h.Found = v.founding.proto(v.feature)
-	}
-	v.putRule(h)
-	v.putGenerations(h)
-	v.putEpochs(h)
-	out.put(&command.Record{Kind: &command.Record_Header{Header: h}})
+	out.put(&command.Record{Kind: &command.Record_Header{Header: v.header(v.replayFloor)}})
 	v.writePast(out)
 	v.writeEphemerals(out)
 	v.apps.Scan(func(_ string, a *App) bool {
@@ -67,12 +61,27 @@ func (s *Snapshot) Write(w io.Writer) error {
 	})
 	v.writeOrders(out)
 	v.writeAudit(out)
+	v.writeNodes(out)
+	v.writeRemoved(out)
 	s.writeRequests(out)
 	out.put(&command.Record{Kind: &command.Record_End{End: &command.End{Records: out.n}}})
 	if out.err != nil {
 		return out.err
 	}
 	return out.w.Flush()
+}
+
+func (v *View) header(replayFloor int64) *command.Header {
+	h := &command.Header{Format: snapshotFormat, Index: v.index, Time: v.time, Revision: v.revision, ReplayFloor: replayFloor}
+	if v.founding != nil {
+		h.Found = v.founding.proto(v.feature)
+	}
+	v.putRule(h)
+	v.putGenerations(h)
+	v.putEpochs(h)
+	v.putMembers(h)
+	v.putCheckpoints(h)
+	return h
 }
 
 func (s *Snapshot) writeRequests(out *recordWriter) {
@@ -198,13 +207,15 @@ func (m *Machine) load(rec *command.Record) error {
 		if err != nil {
 			return err
 		}
-		m.next.apps.Load(string(a.ID[:]), a)
+		old, _ := m.next.apps.Load(string(a.ID[:]), a)
+		count(m, old, a)
 	case *command.Record_Credential:
 		c, err := credentialFrom(r.Credential)
 		if err != nil {
 			return err
 		}
-		m.next.credentials.Load(string(c.ID[:]), c)
+		old, _ := m.next.credentials.Load(string(c.ID[:]), c)
+		count(m, old, c)
 		if !m.listCredential(c) {
 			return malformed("snapshot: credential of no app")
 		}
@@ -213,15 +224,17 @@ func (m *Machine) load(rec *command.Record) error {
 		if err != nil {
 			return err
 		}
-		m.next.admissions.Load(string(a.ID[:]), a)
+		old, _ := m.next.admissions.Load(string(a.ID[:]), a)
+		count(m, old, a)
 	case *command.Record_Key:
 		k, err := keyFrom(r.Key)
 		if err != nil {
 			return err
 		}
-		m.next.keys.Load(k) // in order, so Load appends
+		old, _ := m.next.keys.Load(k) // in order, so Load appends
 		m.next.byApp.Set(k)
 		m.next.countKey(k.App, 1)
+		count(m, old, k)
 		if k.Deletion != nil {
 			m.next.deletions.Set(dueOf(k), struct{}{})
 		}
@@ -248,6 +261,10 @@ func (m *Machine) load(rec *command.Record) error {
 		return m.loadAuditChain(r.AuditChain)
 	case *command.Record_AuditKey:
 		return m.loadAuditKey(r.AuditKey)
+	case *command.Record_Node:
+		return m.loadNode(r.Node)
+	case *command.Record_RemovedNode:
+		return m.loadRemoved(r.RemovedNode)
 	case *command.Record_Seen:
 		return m.loadSeen(r.Seen)
 	case *command.Record_Done:
@@ -264,9 +281,12 @@ func (m *Machine) loadHeader(h *command.Header) error {
 	}
 	m.next.index, m.next.time, m.next.revision = h.GetIndex(), h.GetTime(), h.GetRevision()
 	m.replay = replay.NewTable(replayLimit, h.GetReplayFloor())
+	if err := errors.Join(m.loadMembers(h), m.loadCheckpoints(h)); err != nil {
+		return err
+	}
 	if p := h.GetFound(); p != nil {
-		if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > FeatureLevel {
-			return kms.Errorf(kms.Damaged, "snapshot has feature level %d, this program knows %d", p.GetFeatureLevel(), FeatureLevel)
+		if p.GetFeatureLevel() == 0 || p.GetFeatureLevel() > m.known {
+			return kms.Errorf(kms.Damaged, "snapshot has feature level %d, this program knows %d", p.GetFeatureLevel(), m.known)
 		}
 		f, err := foundingFrom(p)
 		if err != nil {

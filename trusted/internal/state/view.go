@@ -53,6 +53,13 @@ type View struct {
 
 	auditChains btree.Map[string, *AuditChain] // by node
 	auditKeys   []audit.Key                    // by generation; a change makes a new slice
+	nodes            []*Node                    // by id; a change makes a new slice
+	removed          btree.Map[string, Removal] // by id
+	voters, learners []kms.NodeID               // of the log's configuration, by id; never changed in place
+	waitingUntil     int64                      // when the first of those who wait is forgotten; 0: nobody waits
+	checkpoints      []Checkpoint               // the last ones, oldest first; a change makes a new slice
+	tally            tally                      // of the records that there can be many of
+	results          [32]byte                   // digest over the results of all commands
 
 	replayFloor int64
 
@@ -128,6 +135,7 @@ func (v *View) copy() *View {
 	c.quotePoliciesByApp = *v.quotePoliciesByApp.Copy()
 	c.admissions = *v.admissions.Copy()
 	c.orders = *v.orders.Copy()
+	c.removed = *v.removed.Copy()
 	c.aliases = *v.aliases.Copy()
 	c.aliasesByKey = *v.aliasesByKey.Copy()
 	c.deletions = *v.deletions.Copy()

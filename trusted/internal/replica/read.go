@@ -1,0 +1,294 @@
+package replica
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+)
+
+// Bounds of reads. A caller waits for the round under way and the next, so two
+// of a follower's and one more second are the five after which a read is refused.
+const (
+	confirmLimit = time.Second           // for one round of the leader's
+	askLimit     = 2 * time.Second       // for one request to the leader
+	retryLimit   = time.Second           // for all that comes after the first try
+	retryPause   = 20 * time.Millisecond // between tries
+)
+
+// View returns a state that holds everything acknowledged before the call, by
+// any node. The error is Stale or Unavailable when it cannot know.
+//
+// It rests on no clock. A leader that hosts have cut off, stopped or slowed
+// does not know that another was elected, and neither do its followers; what
+// raft heard from them before the call proves nothing, however short ago that
+// seems, since hosts set clocks and hold packets back. So each read waits for a
+// round that began after the call: the leader notes how far the log is
+// committed, draws a nonce, and asks the voters for their terms; when most of
+// them have answered that very nonce with the leader's own term, no other
+// leader can have been elected when it was drawn, for he would have needed the
+// vote, and so the term, of one of these. A reply that was kept from an earlier
+// round carries another nonce and counts for nothing.
+//
+// The state is that of the index so confirmed or later. All who wait share one
+// round; who comes while one is under way waits for the next. The only voter of
+// a domain needs none: nobody can be elected without it.
+func (r *Replica) View(ctx context.Context) (*state.View, error) {
+	if r.solitary() {
+		return r.Local()
+	}
+	at, ok := r.unasked()
+	var err error
+	if !ok {
+		at, err = r.attempt(ctx)
+	}
+	if err == nil && r.fsm.applied.Load() >= at.index {
+		return r.Local()
+	}
+	return r.viewSlowly(ctx, at, err)
+}
+
+// solitary is whether there is nobody else who could have acknowledged anything.
+func (r *Replica) solitary() bool {
+	return r.cfg.Peers == nil || (r.alone.Load() && r.fsm.members.Load() == 1 && r.leads() != nil)
+}
+
+// unasked is the leader's index where its word is enough. Learners may have
+// applied and acknowledged what this node has committed and not yet applied.
+func (r *Replica) unasked() (point, bool) {
+	if !r.alone.Load() {
+		return point{}, false
+	}
+	lead := r.leads()
+	if lead == nil {
+		return point{}, false
+	}
+	at := lead.at(r.raft.CommitIndex())
+	return at, r.leads() == lead && r.alone.Load()
+}
+
+// attempt joins the next round.
+func (r *Replica) attempt(ctx context.Context) (point, error) {
+	if err := r.Failure(); err != nil {
+		return point{}, err
+	}
+	l := &r.asks
+	if r.leads() != nil {
+		l = &r.confirms
+	}
+	rd := l.join()
+	select {
+	case <-rd.done:
+		return rd.at, rd.err
+	case <-ctx.Done():
+		return point{}, kms.Errorf(kms.Unavailable, "%w", ctx.Err())
+	case <-r.ended:
+		return point{}, errStopping
+	}
+}
+
+// viewSlowly goes on after a first try: until the index is applied, or with
+// further tries.
+func (r *Replica) viewSlowly(ctx context.Context, at point, err error) (*state.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, retryLimit)
+	defer cancel()
+	for {
+		if failure := r.Failure(); failure != nil {
+			return nil, failure
+		}
+		changed := r.changed.wait()
+		if err == nil {
+			if r.fsm.await(ctx, r.ended, at.index) {
+				return r.Local()
+			}
+			err = errNotApplied
+		}
+		if ctx.Err() != nil {
+			return nil, kms.Errorf(kms.Stale, "what others have acknowledged is not known: %w", err).WithHint(staleHint)
+		}
+		pause(ctx, retryPause, changed)
+		at, err = r.attempt(ctx)
+	}
+}
+
+const staleHint = "the node cannot reach most of the domain's nodes: ask another one, or see to its network"
+
+var (
+	errStopping   = kms.Errorf(kms.Unavailable, "node is stopping")
+	errNotLeading = kms.Errorf(kms.Unavailable, "no leader is known")
+	errNoQuorum   = kms.Errorf(kms.Unavailable, "most of the voters did not answer")
+	errDeposed    = kms.Errorf(kms.Unavailable, "another leader was elected")
+	errNotApplied = kms.Errorf(kms.Unavailable, "this node lies behind")
+	errRefused    = kms.Errorf(kms.Unavailable, "the leader refused")
+)
+
+// A lane shares what costs a round trip among all who wait for it.
+type lane struct {
+	attempt func(context.Context) (point, error)
+	limit   time.Duration
+	owner   *Replica
+
+	mu   sync.Mutex
+	next *round // that who comes now waits for
+	busy bool   // one is under way
+}
+
+// A round is one attempt. It began after all who wait for it came.
+type round struct {
+	done chan struct{}
+	at   point
+	err  error
+}
+
+// join returns the next round.
+func (l *lane) join() *round {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		l.next = &round{done: make(chan struct{})}
+	}
+	rd := l.next
+	if l.busy {
+		return rd
+	}
+	if l.busy = l.owner.spawn(l.run); !l.busy {
+		l.next = nil
+		rd.err = errStopping
+		close(rd.done)
+	}
+	return rd
+}
+
+// run makes rounds until nobody waits for one.
+func (l *lane) run() {
+	for {
+		l.mu.Lock()
+		rd := l.next
+		l.next, l.busy = nil, rd != nil
+		l.mu.Unlock()
+		if rd == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(l.owner.own, l.limit)
+		rd.at, rd.err = l.attempt(ctx)
+		cancel()
+		close(rd.done)
+	}
+}
+
+// confirm is the leader's round, see View.
+func (r *Replica) confirm(ctx context.Context) (point, error) {
+	lead := r.leads()
+	if lead == nil {
+		return point{}, errNotLeading
+	}
+	at := lead.at(r.raft.CommitIndex())
+	if r.leads() != lead { // the index may be another leader's
+		return point{}, errDeposed
+	}
+	voters, _ := r.Configuration()
+	if err := r.confirmTerm(ctx, lead.term, voters); err != nil {
+		return point{}, err
+	}
+	return at, nil
+}
+
+// confirmTerm asks the voters whether a term is still theirs.
+func (r *Replica) confirmTerm(ctx context.Context, term uint64, voters []kms.NodeID) error {
+	need, open := len(voters)/2+1, 0
+	answers := make(chan reply, len(voters))
+	question := frame{kind: ask, id: newNonce()}
+	for _, v := range voters {
+		if v == r.cfg.Node {
+			need-- // answered below
+			continue
+		}
+		l := r.link(v)
+		if l.call(question, func(a reply) { answers <- a }) {
+			defer l.forget(question.id)
+			open++
+		}
+	}
+	for need > 0 {
+		if need > open {
+			return errNoQuorum
+		}
+		select {
+		case a := <-answers:
+			open--
+			if a.kind != answer {
+				continue
+			}
+			switch s := parseStanding(a.body); {
+			case s.term > term:
+				return errDeposed
+			case s.term == term:
+				need--
+			}
+		case <-ctx.Done():
+			return errNoQuorum
+		}
+	}
+	// This node's own answer, after all others.
+	if r.raft.CurrentTerm() != term {
+		return errDeposed
+	}
+	return nil
+}
+
+// askLeader has the leader confirm an index.
+func (r *Replica) askLeader(ctx context.Context) (point, error) {
+	changed := r.changed.wait()
+	leader, known := r.Leader()
+	if !known || leader == r.cfg.Node {
+		return point{}, errNotLeading
+	}
+	answered := make(chan reply, 1)
+	question := frame{kind: seek, id: newNonce()}
+	l := r.link(leader)
+	if !l.call(question, func(a reply) { answered <- a }) {
+		return point{}, errNotLeading
+	}
+	defer l.forget(question.id)
+	select {
+	case a := <-answered:
+		if a.kind != found {
+			return point{}, errRefused
+		}
+		at := parsePoint(a.body)
+		r.told(leader, at)
+		return at, nil
+	case <-changed:
+		return point{}, errDeposed
+	case <-ctx.Done():
+		return point{}, errNoQuorum
+	}
+}
+
+// told passes on to raft what the leader said is committed.
+func (r *Replica) told(leader kms.NodeID, at point) {
+	if c, ok := r.transport.(*channels); ok {
+		c.commit(leader, at)
+	}
+}
+
+// Ready returns when this node can serve: when it knows a state that holds
+// everything acknowledged before the call.
+func (r *Replica) Ready(ctx context.Context) error {
+	for {
+		changed := r.changed.wait()
+		_, err := r.View(ctx)
+		if err == nil {
+			return nil
+		}
+		if failure := r.Failure(); failure != nil {
+			return failure
+		}
+		if ctx.Err() != nil {
+			return kms.Errorf(kms.Unavailable, "waiting for most of the domain's nodes: %w", err)
+		}
+		pause(ctx, retryPause, changed)
+	}
+}

@@ -1,0 +1,123 @@
+package replica
+
+import (
+	"net"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
+)
+
+// maxServed bounds what one member has us do for it at once.
+const maxServed = 1_024
+
+// serve answers other members until the listener closes.
+func (r *Replica) serve(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		peer, ok := conn.(Peer)
+		s := &session{r: r, wire: newWire(conn), free: make(chan struct{}, maxServed)}
+		if !ok || !r.spawn(func() { s.run(peer.Peer()) }) {
+			s.wire.close()
+		}
+	}
+}
+
+// A session is a connection that another member has made.
+type session struct {
+	r    *Replica
+	peer kms.NodeID
+	wire *wire
+	free chan struct{} // one token for each thing that is being done for it
+	work sync.WaitGroup
+}
+
+func (s *session) run(peer kms.NodeID) {
+	s.peer = peer
+	s.work.Go(s.wire.write)
+	s.work.Go(func() {
+		select {
+		case <-s.r.own.Done():
+		case <-s.wire.gone:
+		}
+		s.wire.close()
+	})
+	s.wire.read(s.take)
+	s.work.Wait()
+}
+
+// take answers what is answered at once, and starts what is not.
+func (s *session) take(f frame) bool {
+	switch f.kind {
+	case ask:
+		return s.wire.send(frame{answer, f.id, s.r.standing().bytes()})
+	case seek:
+		return s.start(f, s.find)
+	case propose:
+		return s.start(f, s.propose)
+	}
+	return false // no question
+}
+
+func (s *session) start(f frame, do func(frame) frame) bool {
+	select {
+	case s.free <- struct{}{}:
+	default:
+		return s.wire.send(refuse(f.id, busy))
+	}
+	s.work.Go(func() {
+		defer func() { <-s.free }()
+		s.wire.send(do(f)) // who has gone asks again
+	})
+	return true
+}
+
+// find confirms an index for a member: who is none any more in the state that
+// the index stands for gets no answer, so that a node that was removed knows
+// nothing of what came after.
+func (s *session) find(f frame) frame {
+	r := s.r
+	if r.leads() == nil {
+		return refuse(f.id, notLeader)
+	}
+	rd := r.confirms.join()
+	select {
+	case <-rd.done:
+	case <-s.wire.gone:
+		return refuse(f.id, busy)
+	}
+	if rd.err != nil || !r.fsm.await(r.own, s.wire.gone, rd.at.index) {
+		return refuse(f.id, notLeader)
+	}
+	if !r.cfg.member(s.peer) {
+		return refuse(f.id, notMember)
+	}
+	return frame{found, f.id, rd.at.bytes()}
+}
+
+// propose puts a member's command through the log.
+func (s *session) propose(f frame) frame {
+	r := s.r
+	if r.leads() == nil {
+		return refuse(f.id, notLeader)
+	}
+	if !r.cfg.member(s.peer) {
+		return refuse(f.id, notMember)
+	}
+	// An entry that does not decode, or whose operation is not known, stops every
+	// node that applies it.
+	var c command.Command
+	if err := proto.Unmarshal(f.body, &c); err != nil || len(c.GetId()) != len(kms.CommandID{}) || c.GetOp() == nil {
+		return refuse(f.id, malformed)
+	}
+	res, at, why := r.apply(f.body)
+	if why != 0 {
+		return refuse(f.id, why)
+	}
+	return frame{outcome, f.id, verdictOf(at, res).bytes()}
+}

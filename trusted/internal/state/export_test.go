@@ -1,0 +1,7 @@
+package state
+
+// SetKnown has the machine be of a program that knows feature levels up to level.
+func (m *Machine) SetKnown(level uint32) { m.known = level }
+
+// Tally is the sum over the records that there can be many of.
+func (m *Machine) Tally() [4]uint64 { return m.next.tally }
