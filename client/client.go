@@ -73,9 +73,12 @@ type action struct {
 
 // The actions. Enroll is not repeatable: it makes an app each time.
 var (
-	actEnroll      = action{name: "Enroll", unsigned: true}
-	actVersion     = action{name: "GetVersion", unsigned: true, repeatable: true}
-	actStatus      = action{name: "Status", unsigned: true, repeatable: true}
+	actEnroll  = action{name: "Enroll", unsigned: true}
+	actVersion = action{name: "GetVersion", unsigned: true, repeatable: true}
+	actStatus  = action{name: "Status", unsigned: true, repeatable: true}
+
+	actAuditCheckpoint = action{name: "AuditCheckpoint", unsigned: true, repeatable: true}
+
 	actCreateKey   = action{name: "CreateKey"}
 	actListKey     = action{name: "ListKey", repeatable: true}
 	actEnableKey   = action{name: "EnableKey"}
@@ -232,8 +235,11 @@ func unURL(err error) error {
 func (c *Client) request(ctx context.Context, a action, body []byte) (*http.Request, error) {
 	u := *c.base
 	u.Path, u.RawQuery = "/ehsm", "Action="+a.name
-	if a == actStatus {
+	switch a {
+	case actStatus:
 		u.Path, u.RawQuery = "/status", ""
+	case actAuditCheckpoint:
+		u.Path, u.RawQuery = "/audit/checkpoint", ""
 	}
 	if a.unsigned {
 		return http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)

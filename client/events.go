@@ -247,6 +247,9 @@ func eventOf(m *holdfastv1.Event) kms.Event {
 	}
 	e.Key, _ = kms.ParseKeyID(m.GetKeyId())
 	e.Credential, _ = kms.ParseCredentialID(m.GetCredentialId())
+	if name := kms.SecretName(m.GetSecret()); name.Valid() { // as it is: it may hold anything
+		e.Secret = name
+	}
 	e.Node, _ = kms.ParseNodeID(m.GetNodeId())
 	return e
 }

@@ -64,7 +64,8 @@ func describe[Req, Res any, P interface {
 // has; Misused for usages that the spec does not have.
 func (k Keys) Create(ctx context.Context, req kms.CreateKeyRequest) (kms.KeyDescription, error) {
 	m := &holdfastv1.CreateKeyRequest{Usages: req.Usages.Names(), Exportable: req.Exportable, Expires: timestamp(req.Expires),
-		Description: req.Description, Tags: tagMessages(req.Tags), Alias: req.Alias, Condition: string(req.Condition)}
+		Description: req.Description, Tags: tagMessages(req.Tags), Alias: req.Alias, Condition: string(req.Condition),
+		RotationPeriodDays: uint32(max(0, req.RotationPeriod/kms.Day))}
 	if req.Spec != 0 {
 		m.Spec = req.Spec.String()
 	}

@@ -25,7 +25,11 @@ func (c *Client) keyDescription(m *holdfastv1.Key) (d kms.KeyDescription, err er
 	for _, v := range m.GetVersions() {
 		state, _ := kms.ParseVersionState(v.GetState())
 		d.Versions = append(d.Versions, kms.KeyVersion(v.GetNumber()))
-		d.Details = append(d.Details, kms.KeyVersionInfo{Number: kms.KeyVersion(v.GetNumber()), State: state, Created: timeOf(v.GetCreated())})
+		d.Details = append(d.Details, kms.KeyVersionInfo{Number: kms.KeyVersion(v.GetNumber()), State: state, Created: timeOf(v.GetCreated()), Invocations: v.GetInvocations()})
+	}
+	d.RotationPeriod, d.NextRotation, d.LastUsed = kms.RotationDays(m.GetRotationPeriodDays()), timeOf(m.GetNextRotation()), timeOf(m.GetLastUsed())
+	for _, w := range m.GetWarnings() {
+		d.Warnings = append(d.Warnings, printable(w))
 	}
 	d.Description = printable(m.GetDescription())
 	for _, t := range m.GetTags() {

@@ -33,6 +33,9 @@ type CipherOptions struct {
 	Layout kms.Layout
 	// Padding of RSA keys; zero: OAEP.
 	Padding kms.Padding
+	// Version that encrypted, to open what does not name it and is of none of the
+	// newest 16; zero: those are tried. To encrypt it means nothing.
+	Version kms.KeyVersion
 }
 
 func (o CipherOptions) messages() (b *holdfastv1.Binding, l holdfastv1.Layout, padding string) {
@@ -71,7 +74,7 @@ func (k Keys) Encrypt(ctx context.Context, key string, plaintext []byte, o Ciphe
 func (k Keys) Decrypt(ctx context.Context, key string, ciphertext []byte, o CipherOptions) (kms.Plaintext, error) {
 	b, l, padding := o.messages()
 	r, err := callNative(ctx, k.c, actNativeDecrypt, k.c.keyService().Decrypt,
-		&holdfastv1.DecryptRequest{Key: key, Ciphertext: ciphertext, Binding: b, Layout: l, Padding: padding})
+		&holdfastv1.DecryptRequest{Key: key, Ciphertext: ciphertext, Binding: b, Layout: l, Padding: padding, Version: uint32(o.Version)})
 	if err != nil {
 		return kms.Plaintext{}, err
 	}
@@ -92,6 +95,7 @@ type Move struct {
 func (k Keys) Reencrypt(ctx context.Context, ciphertext []byte, m Move) (out kms.Reencrypted, err error) {
 	req := &holdfastv1.ReEncryptRequest{SourceKey: m.Source, TargetKey: m.Target, Ciphertext: ciphertext}
 	req.SourceBinding, req.SourceLayout, req.SourcePadding = m.From.messages()
+	req.SourceVersion = uint32(m.From.Version)
 	req.TargetBinding, req.TargetLayout, req.TargetPadding = m.To.messages()
 	r, err := callNative(ctx, k.c, actReEncrypt, k.c.keyService().ReEncrypt, req)
 	if err != nil {

@@ -62,12 +62,19 @@ type subjectPublicKeyInfo struct {
 // Object identifiers of RFC 5480, RFC 8410 and RFC 8017.
 const (
 	oidEC      = "1.2.840.10045.2.1"
+	oidX25519  = "1.3.101.110"
 	oidEd25519 = "1.3.101.112"
 	oidRSA     = "1.2.840.113549.1.1.1"
 )
 
 var (
 	rsaSpecs = map[int]kms.Spec{2048: kms.RSA2048, 3072: kms.RSA3072, 4096: kms.RSA4096}
+
+	// latticeSpecs is by the object identifier of the algorithm (RFC 9881, RFC 9935).
+	latticeSpecs = map[string]kms.Spec{
+		"2.16.840.1.101.3.4.4.2": kms.MLKEM768, "2.16.840.1.101.3.4.4.3": kms.MLKEM1024,
+		"2.16.840.1.101.3.4.3.17": kms.MLDSA44, "2.16.840.1.101.3.4.3.18": kms.MLDSA65, "2.16.840.1.101.3.4.3.19": kms.MLDSA87,
+	}
 
 	// curveSpecs is by the object identifier of the curve (RFC 5480, SEC 2, GM/T 0006).
 	curveSpecs = map[string]kms.Spec{
@@ -86,6 +93,8 @@ func specOf(der []byte) (kms.Spec, error) {
 	switch info.ID.Algorithm.String() {
 	case oidEd25519:
 		return kms.Ed25519, nil
+	case oidX25519:
+		return kms.X25519, nil
 	case oidEC:
 		var curve asn1.ObjectIdentifier
 		if _, err := asn1.Unmarshal(info.ID.Parameters.FullBytes, &curve); err != nil {
@@ -99,5 +108,5 @@ func specOf(der []byte) (kms.Spec, error) {
 		}
 		return rsaSpecs[pub.(*rsa.PublicKey).N.BitLen()], nil
 	}
-	return 0, nil
+	return latticeSpecs[info.ID.Algorithm.String()], nil
 }

@@ -2,32 +2,51 @@ package client
 
 import (
 	"context"
+	"errors"
 
 	"github.com/holdfast-kms/holdfast/api/ehsm/wire"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
-// maxSignature is the longest signature that Verify takes, in bytes (RSA-4096).
-const maxSignature = 512
+// maxSignature is the longest signature that Verify takes, in bytes (ML-DSA-87).
+const maxSignature = 4627
 
 // Sign signs with an asymmetric key: a message of 1 to kms.MaxPlaintext bytes
 // or, with Prehashed, a digest. A zero Digest is the spec's own: SHA-256, SM3 for
-// SM2, none for Ed25519, which signs the message itself. A zero Padding is PSS,
+// SM2, none for Ed25519 and ML-DSA, which sign the message itself. A zero Padding is PSS,
 // with a salt as long as the digest (RFC 8017), and means something for RSA only.
 // ECDSA and SM2 signatures are ASN.1 DER SEQUENCE(r, s) (RFC 3279, 2.2.3).
 // SM2 signs as 1234567812345678; this protocol has no digests of SM2: with
 // Prehashed too, the bytes are hashed with the signer's Z. With SignatureV1 a zero
-// Digest is SHA-256 for every spec.
+// Digest is SHA-256, but for specs that sign the message itself.
 // Errors: TooLarge, NotFound, Foreign, Disabled, Misused for a key of another sort.
 func (c *Client) Sign(ctx context.Context, id kms.KeyID, in kms.SigningInput) ([]byte, error) {
 	payload, err := c.newSignPayload(actSign, id, in)
 	if err != nil {
 		return nil, err
 	}
-	r, err := call[struct {
+	var r struct {
 		Signature []byte `json:"signature"`
-	}](ctx, c, actSign, payload)
+	}
+	err = c.signing(in, &payload, func() (err error) {
+		r, err = call[struct {
+			Signature []byte `json:"signature"`
+		}](ctx, c, actSign, payload)
+		return err
+	})
 	return r.Signature, orMissing(actSign, err, r.Signature)
+}
+
+// signing makes a call whose digest was left to the spec. eHSM demands that one
+// is named, so SignatureV1 names SHA-256; a key of a spec that signs the message
+// itself refuses that, and is asked again without.
+func (c *Client) signing(in kms.SigningInput, p *signPayload, do func() error) error {
+	err := do()
+	if !c.v1 || in.Digest != 0 || in.Prehashed || !errors.Is(err, kms.Misused) {
+		return err
+	}
+	p.DigestMode = ""
+	return do()
 }
 
 // Verify reports whether signature is one of in under the key. One that is not
@@ -40,10 +59,15 @@ func (c *Client) Verify(ctx context.Context, id kms.KeyID, in kms.SigningInput, 
 	if len(signature) == 0 || len(signature) > maxSignature {
 		return false, misuse(actVerify, kms.Invalid, "", "a signature has 1 to %d bytes, not %d", maxSignature, len(signature))
 	}
-	return c.judge(ctx, actVerify, struct {
-		signPayload
-		Signature []byte `json:"signature"`
-	}{payload, signature})
+	var valid bool
+	err = c.signing(in, &payload, func() (err error) {
+		valid, err = c.judge(ctx, actVerify, struct {
+			signPayload
+			Signature []byte `json:"signature"`
+		}{payload, signature})
+		return err
+	})
+	return valid, err
 }
 
 // judge makes a call whose result is yes or no.

@@ -91,6 +91,28 @@ func TestSignWithEverySpec(t *testing.T) {
 	}
 }
 
+// TestSignatureV1WithEd25519: eHSM has a digest named always; a key that signs the
+// message itself is asked again without.
+func TestSignatureV1WithEd25519(t *testing.T) {
+	cfg := clienttest.NewServer(t).Enroll()
+	cfg.SignatureV1 = true
+	c := newClient(t, cfg)
+	id := create(t, c, kms.CreateKeyRequest{Spec: kms.Ed25519})
+	message := []byte("message")
+	sig, err := c.Sign(t.Context(), id, kms.SigningInput{Message: message})
+	ok(t, err)
+	if !ed25519.Verify(publicKey[ed25519.PublicKey](t, c, id, kms.Ed25519), message, sig) {
+		t.Error("the public key does not verify the signature")
+	}
+	valid, err := c.Verify(t.Context(), id, kms.SigningInput{Message: message}, sig)
+	if !must(t, valid, err) {
+		t.Error("the signature is not valid")
+	}
+	if _, err := c.Sign(t.Context(), id, kms.SigningInput{Message: message, Digest: kms.SHA256}); !errors.Is(err, kms.Misused) {
+		t.Errorf("with a digest that was asked for: %v", err)
+	}
+}
+
 // spki is a public key over a curve, as PEM in JSON.
 func spki(curve string) string {
 	var oid asn1.ObjectIdentifier

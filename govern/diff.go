@@ -216,6 +216,8 @@ func settingsOf(p *Policy) []setting {
 		{"ephemeral_age", time.Duration(p.EphemeralAge).String()},
 		{"evidence_age", time.Duration(p.EvidenceAge).String()},
 	}
+	all = append(all, setting{"audit_sinks", strings.Join(p.AuditSinks, ", ")})
+	all = append(all, p.Limits.settings()...)
 	all = append(all, termSettings("sgx", p.Attestation.SGX)...)
 	all = append(all, termSettings("tdx", p.Attestation.TDX)...)
 	return append(all, termSettings("snp", p.Attestation.SNP)...)

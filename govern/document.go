@@ -167,6 +167,9 @@ var (
 		json.UnmarshalFromFunc(func(d *jsontext.Decoder, id *kms.NodeID) error {
 			return readText(d, func(s string) error { return decodeHex(id[:], s) })
 		}),
+		json.UnmarshalFromFunc(func(d *jsontext.Decoder, id *kms.AppID) error {
+			return readText(d, func(s string) (err error) { *id, err = kms.ParseAppID(s); return err })
+		}),
 		json.UnmarshalFromFunc(func(d *jsontext.Decoder, id *kms.KeyID) error {
 			return readText(d, func(s string) (err error) { *id, err = kms.ParseKeyID(s); return err })
 		}),

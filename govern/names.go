@@ -25,12 +25,12 @@ func usageOf(name string) kms.Usages {
 var allPermissions = [...]struct {
 	p    kms.Permissions
 	name string
-}{{kms.PermUse, "use"}, {kms.PermManage, "manage"}, {kms.PermSecrets, "secrets"}, {kms.PermRead, "read"}}
+}{{kms.PermUse, "use"}, {kms.PermManage, "manage"}, {kms.PermSecrets, "secrets"}, {kms.PermRead, "read"}, {kms.PermValues, "values"}}
 
 func permissionNames(set kms.Permissions) []string {
 	names := []string{}
 	for _, p := range allPermissions {
-		if set.Has(p.p) {
+		if set&p.p != 0 {
 			names = append(names, p.name)
 		}
 	}

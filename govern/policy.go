@@ -43,6 +43,13 @@ type Policy struct {
 	EvidenceAge      attest.Age `json:"evidence_age"`      // how long evidence stands before it is asked for again: 1 s to 30 days
 	RequireV2        bool       `json:"require_v2"`        // refuse requests signed in eHSM's first scheme
 
+	// AuditSinks are the names of the audit sinks that must have an operation's entry
+	// before its result is released, on every node; none: operations leave entries
+	// where nodes have sinks, and wait for none.
+	AuditSinks []string `json:"audit_sinks,omitempty"`
+
+	Limits Limits `json:"limits,omitzero"` // of apps; left out where there are none but the defaults
+
 	domain kms.DomainID // of the Standing that opened it; zero where none did
 }
 

@@ -49,7 +49,7 @@ func (t *Ticket) Validate() error {
 		return kms.Errorf(kms.Invalid, "ticket: no id").WithField("id")
 	case !wholeTime(t.Expires):
 		return kms.Errorf(kms.Invalid, "ticket: no time in whole seconds").WithField("expires")
-	case t.Permissions == 0 || t.Permissions&^kms.PermAll != 0:
+	case !t.Permissions.Valid():
 		return kms.Errorf(kms.Invalid, "ticket: no permission, or one that is not known").WithField("permissions")
 	}
 	return nil

@@ -32,6 +32,8 @@ func (p *Policy) Validate() error {
 		checkKeys("policy", "operators", p.Operators, MaxOperators),
 		p.validateAdmission(),
 		p.validateAges(),
+		p.Limits.validate(),
+		p.validateAudit(),
 	)
 }
 

@@ -81,8 +81,14 @@ const (
 	PermManage                          // create, change and delete keys
 	PermSecrets                         // read and write secrets
 	PermRead                            // list and describe
+	PermValues                          // read the values of secrets, and write none; PermSecrets implies it
 	PermAll     = PermUse | PermManage | PermSecrets | PermRead
 )
 
 // Has reports whether every permission of q is in p.
-func (p Permissions) Has(q Permissions) bool { return q != 0 && p&q == q }
+func (p Permissions) Has(q Permissions) bool {
+	if p&PermSecrets != 0 {
+		p |= PermValues
+	}
+	return q != 0 && p&q == q
+}

@@ -16,17 +16,18 @@ var permissionNames = []struct {
 	p    Permissions
 	name string
 }{
-	{PermUse, "use"}, {PermManage, "manage"}, {PermSecrets, "secrets"}, {PermRead, "read"},
+	{PermUse, "use"}, {PermManage, "manage"}, {PermSecrets, "secrets"}, {PermRead, "read"}, {PermValues, "values"},
 }
 
 // Valid reports whether p names known permissions only, and at least one.
-func (p Permissions) Valid() bool { return p != 0 && p&^PermAll == 0 }
+func (p Permissions) Valid() bool { return p != 0 && p&^(PermAll|PermValues) == 0 }
 
-// Names lists the permissions by name: "use", "manage", "secrets", "read".
+// Names lists the permissions by name: "use", "manage", "secrets", "read",
+// "values". What another one implies is not listed.
 func (p Permissions) Names() []string {
 	var names []string
 	for _, n := range permissionNames {
-		if p.Has(n.p) {
+		if p&n.p != 0 {
 			names = append(names, n.name)
 		}
 	}
@@ -41,8 +42,8 @@ func (p Permissions) String() string { return strings.Join(p.Names(), ",") }
 func ParsePermissions(names []string) (p Permissions, err error) {
 	for _, name := range names {
 		one := permissionOf(name)
-		if one == 0 || p.Has(one) {
-			return 0, Errorf(Invalid, "a permission is use, manage, secrets or read, each at most once").WithField("permissions")
+		if one == 0 || p&one != 0 {
+			return 0, Errorf(Invalid, "a permission is use, manage, secrets, read or values, each at most once").WithField("permissions")
 		}
 		p |= one
 	}

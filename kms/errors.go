@@ -3,6 +3,7 @@ package kms
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A Kind is what a caller can do about an error. It is an error itself, so
@@ -56,13 +57,28 @@ func (k Kind) Error() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
+var kindLabels = [...]string{
+	Internal: "internal", Invalid: "invalid", Unauthenticated: "unauthenticated", Denied: "denied", Foreign: "foreign", Misused: "misused",
+	NotFound: "not_found", Exists: "exists", Conflict: "conflict", Disabled: "disabled", Expired: "expired", Stale: "stale", Replayed: "replayed",
+	TooLarge: "too_large", Exhausted: "exhausted", Unavailable: "unavailable", DecryptFailed: "decrypt_failed", Damaged: "damaged",
+}
+
+// Label is the kind in one word, for metrics.
+func (k Kind) Label() string {
+	if int(k) < len(kindLabels) {
+		return kindLabels[k]
+	}
+	return "internal"
+}
+
 // An Error is an error with a kind.
 type Error struct {
 	Kind  Kind
-	Field string // the member of the request that is at fault, if one is
-	File  string // the file of the node's state that is at fault, if one is
-	Hint  string // what a person can do about it
-	Err   error  // what happened; never holds key material or payloads
+	Field string        // the member of the request that is at fault, if one is
+	File  string        // the file of the node's state that is at fault, if one is
+	Hint  string        // what a person can do about it
+	Retry time.Duration // after what time it makes sense to ask again; zero: nobody knows
+	Err   error         // what happened; never holds key material or payloads
 }
 
 // Errorf makes an error of a kind. It formats as fmt.Errorf does, %w included.
@@ -78,6 +94,9 @@ func (e *Error) WithFile(f string) *Error { e.File = f; return e }
 
 // WithHint says what a person can do about it.
 func (e *Error) WithHint(h string) *Error { e.Hint = h; return e }
+
+// WithRetry says after what time it makes sense to ask again.
+func (e *Error) WithRetry(after time.Duration) *Error { e.Retry = after; return e }
 
 func (e *Error) Error() string {
 	s := e.Kind.Error()

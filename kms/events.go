@@ -43,6 +43,16 @@ const (
 	EventCredentialChanged // At: when it ends
 	EventCredentialRevoked
 	EventQuotePolicyStored
+	EventSecretCreated           // Secret
+	EventSecretVersionPut        // Number: the version
+	EventSecretPromoted          // Number: the version that is current now
+	EventSecretVersionDestroyed  // Number: the version
+	EventSecretChanged           // description, interval or labels
+	EventSecretKeyChanged        // another key protects it
+	EventSecretRotationDue       // At: since when; Number: the current version, which is to be replaced
+	EventSecretDeletionScheduled // At: when it is due
+	EventSecretRestored
+	EventSecretDeleted
 
 	EventNodeRefuses // Reason: why this node serves nobody
 	EventNodeServes  // it serves again
@@ -75,6 +85,10 @@ var eventKindNames = [...]string{
 	EventKeyDeleted: "key_deleted", EventKeysDeleted: "keys_deleted", EventAliasSet: "alias_set", EventAliasDeleted: "alias_deleted",
 	EventCredentialCreated: "credential_created", EventCredentialChanged: "credential_changed", EventCredentialRevoked: "credential_revoked",
 	EventQuotePolicyStored: "quote_policy_stored",
+	EventSecretCreated:     "secret_created", EventSecretVersionPut: "secret_version_put", EventSecretPromoted: "secret_promoted",
+	EventSecretVersionDestroyed: "secret_version_destroyed", EventSecretChanged: "secret_changed", EventSecretKeyChanged: "secret_key_changed",
+	EventSecretRotationDue: "secret_rotation_due", EventSecretDeletionScheduled: "secret_deletion_scheduled", EventSecretRestored: "secret_restored",
+	EventSecretDeleted: "secret_deleted",
 
 	EventNodeRefuses: "node_refuses", EventNodeServes: "node_serves",
 
@@ -144,6 +158,7 @@ type Event struct {
 	Key        KeyID
 	Credential CredentialID
 	Alias      string
+	Secret     SecretName
 	Node       NodeID
 	Number     uint64    // what the kind counts
 	At         time.Time // what the kind dates

@@ -150,6 +150,9 @@ type KeyVersionInfo struct {
 	Number  KeyVersion   `json:"number"`
 	State   VersionState `json:"state"`
 	Created time.Time    `json:"created"`
+	// Invocations of encryption that nodes have set aside under this version. No
+	// more were done. Zero for specs that have no limit of them.
+	Invocations uint64 `json:"invocations,omitempty"`
 }
 
 // A KeyDescription is a key with everything that its owner may be told.
@@ -161,6 +164,11 @@ type KeyDescription struct {
 	Conditioned bool             `json:"conditioned"`       // only programs that its condition names may use it
 	Due         time.Time        `json:"deletion,omitzero"` // when it is destroyed; zero: it is not
 	Details     []KeyVersionInfo `json:"version_details"`   // of Versions, oldest first
+
+	RotationPeriod time.Duration `json:"rotation_period,omitzero"` // in JSON: ns; zero: it is not rotated by itself
+	NextRotation   time.Time     `json:"next_rotation,omitzero"`
+	LastUsed       time.Time     `json:"last_used,omitzero"` // when the epoch began in which it was used last; zero: it was not
+	Warnings       []string      `json:"warnings,omitempty"` // what the owner should do
 }
 
 // Layout is what LayoutOwn means for ciphertexts of this spec that are bound to

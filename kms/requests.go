@@ -17,10 +17,12 @@ type CreateKeyRequest struct {
 	Exportable bool
 	Condition  []byte // the JSON of govern.Condition: which attested programs may use the key; empty: none
 
-	Expires     time.Time // zero: never
-	Description string
-	Tags        []Tag
-	Alias       string // made with the key, in one step; "": none
+	Expires time.Time // zero: never
+	// RotationPeriod is how often the key gets a new version by itself; zero: not.
+	RotationPeriod time.Duration
+	Description    string
+	Tags           []Tag
+	Alias          string // made with the key, in one step; "": none
 }
 
 // EncryptRequest asks to encrypt Plaintext under the key's current version.

@@ -36,6 +36,12 @@ const (
 	HMACSHA224 Spec = 101
 	HMACSHA384 Spec = 102
 	HMACSHA512 Spec = 103
+	X25519     Spec = 104
+	MLKEM768   Spec = 105
+	MLKEM1024  Spec = 106
+	MLDSA44    Spec = 107
+	MLDSA65    Spec = 108
+	MLDSA87    Spec = 109
 )
 
 // A Family groups the specs that are handled alike.
@@ -55,7 +61,7 @@ type Capability struct {
 	Spec   Spec
 	Name   string // the native name, for people and JSON
 	Family Family
-	Bits   int // security-relevant size: length of key, modulus, curve or digest
+	Bits   int // security-relevant size: length of key, modulus, curve or digest; of a lattice, its dimension (ML-KEM) or claimed strength (ML-DSA)
 
 	// UsageSets are the sets that a key may be created with; its usages must
 	// lie within one of them. The first is the default.
@@ -82,6 +88,9 @@ type Capability struct {
 
 	DataKeys bool // may protect data keys
 	InPlace  bool // rotation may add a version under the same id
+
+	// MaxInvocations is how often one version may encrypt; zero: as often as one likes.
+	MaxInvocations uint64
 
 	// Slow: making a key or using its private half takes a processor for
 	// milliseconds, so it waits for its turn in a bounded pool.
@@ -110,6 +119,10 @@ const (
 	cbcOverhead = 16 + 16 // an initialisation vector and at most a block of padding
 	pkcs1Cost   = 11      // the least that PKCS #1 v1.5 padding takes of a modulus
 	maxSM2      = 255     // as eHSM has it; the algorithm knows no limit
+
+	// maxGCM is how often a key may encrypt with random 96-bit nonces, so that two
+	// are the same with a probability of at most 2^-32 (NIST SP 800-38D, section 8.3).
+	maxGCM = 1 << 32
 )
 
 // Sets that several rows share.
@@ -118,6 +131,9 @@ var (
 	signs        = []Usages{SignVerify}
 	signsOrOpens = []Usages{SignVerify, EncryptDecrypt}
 	macs         = []Usages{GenerateVerifyMAC}
+	agrees       = []Usages{KeyAgreement, KeyAgreement | Usages(UseRaw)}
+	signsOrAgree = append([]Usages{SignVerify}, agrees...)
+	encapsulates = []Usages{Encapsulation, Encapsulation | Usages(UseRaw)}
 
 	sha2       = []Digest{SHA256, SHA224, SHA384, SHA512}
 	sha2AndSM3 = []Digest{SHA256, SHA224, SHA384, SHA512, SM3}
@@ -134,10 +150,10 @@ var capabilities = [...]Capability{
 	rsaRow(RSA3072, "RSA-3072", 3072),
 	rsaRow(RSA4096, "RSA-4096", 4096),
 	ecRow(ECP224, "EC-P224", 224),
-	ecRow(ECP256, "EC-P256", 256),
+	agreeing(ecRow(ECP256, "EC-P256", 256)),
 	ecRow(ECSecp256k1, "EC-secp256k1", 256),
-	ecRow(ECP384, "EC-P384", 384),
-	ecRow(ECP521, "EC-P521", 521),
+	agreeing(ecRow(ECP384, "EC-P384", 384)),
+	agreeing(ecRow(ECP521, "EC-P521", 521)),
 	{Spec: SM2, Name: "SM2", Family: Asymmetric, Bits: 256, UsageSets: signsOrOpens,
 		Digests: []Digest{SM3}, MaxPlaintext: maxSM2},
 	{Spec: SM4CTR, Name: "SM4-CTR", Family: Symmetric, Bits: 128, UsageSets: encrypts, Overhead: ctrOverhead, DataKeys: true},
@@ -147,11 +163,17 @@ var capabilities = [...]Capability{
 	macRow(HMACSHA224, "HMAC-SHA-224", 224),
 	macRow(HMACSHA384, "HMAC-SHA-384", 384),
 	macRow(HMACSHA512, "HMAC-SHA-512", 512),
+	{Spec: X25519, Name: "X25519", Family: Asymmetric, Bits: 256, UsageSets: agrees},
+	{Spec: MLKEM768, Name: "ML-KEM-768", Family: Asymmetric, Bits: 768, UsageSets: encapsulates},
+	{Spec: MLKEM1024, Name: "ML-KEM-1024", Family: Asymmetric, Bits: 1024, UsageSets: encapsulates},
+	{Spec: MLDSA44, Name: "ML-DSA-44", Family: Asymmetric, Bits: 128, UsageSets: signs},
+	{Spec: MLDSA65, Name: "ML-DSA-65", Family: Asymmetric, Bits: 192, UsageSets: signs},
+	{Spec: MLDSA87, Name: "ML-DSA-87", Family: Asymmetric, Bits: 256, UsageSets: signs},
 }
 
 func aesGCMRow(s Spec, name string, bits int) Capability {
 	return Capability{Spec: s, Name: name, Family: Symmetric, Bits: bits, UsageSets: encrypts, Overhead: gcmOverhead,
-		Integrity: true, Binds: true, DataKeys: true, InPlace: true}
+		Integrity: true, Binds: true, DataKeys: true, InPlace: true, MaxInvocations: maxGCM}
 }
 
 func rsaRow(s Spec, name string, bits int) Capability {
@@ -161,6 +183,12 @@ func rsaRow(s Spec, name string, bits int) Capability {
 
 func ecRow(s Spec, name string, bits int) Capability {
 	return Capability{Spec: s, Name: name, Family: Asymmetric, Bits: bits, UsageSets: signs, Unserved: encrypts, Digests: sha2AndSM3}
+}
+
+// agreeing adds key agreement to a curve's row (NIST SP 800-56A).
+func agreeing(row Capability) Capability {
+	row.UsageSets = signsOrAgree
+	return row
 }
 
 func macRow(s Spec, name string, bits int) Capability {

@@ -17,6 +17,7 @@ func TestSpecNumbers(t *testing.T) {
 		"EC-P224": 20, "EC-P256": 21, "EC-secp256k1": 22, "EC-P384": 23, "EC-P521": 24,
 		"SM2": 30, "SM4-CTR": 31, "SM4-CBC": 32, "HMAC-SHA-256": 40,
 		"Ed25519": 100, "HMAC-SHA-224": 101, "HMAC-SHA-384": 102, "HMAC-SHA-512": 103,
+		"X25519": 104, "ML-KEM-768": 105, "ML-KEM-1024": 106, "ML-DSA-44": 107, "ML-DSA-65": 108, "ML-DSA-87": 109,
 	}
 	got := map[string]uint8{}
 	for _, row := range kms.Capabilities() {
@@ -50,6 +51,9 @@ func TestRowsHoldTogether(t *testing.T) {
 			"a MAC that encrypts":              row.Family == kms.MAC && row.Serves(kms.UseEncrypt),
 			"no limit of asymmetric plaintext": row.Family == kms.Asymmetric && row.Serves(kms.UseEncrypt) != (row.MaxPlaintext > 0),
 			"unserved set that is served":      len(row.Unserved) > 0 && row.Serves(kms.UseEncrypt),
+			"raw without a shared secret":      row.Serves(kms.UseRaw) && !row.Serves(kms.UseAgree) && !row.Serves(kms.UseWrap),
+			"raw by default":                   row.UsageSets[0].Has(kms.UseRaw),
+			"limit and is not in place":        (row.MaxInvocations > 0) != row.InPlace,
 		} {
 			if bad {
 				t.Errorf("%s: %s", row.Name, what)
@@ -80,6 +84,15 @@ func TestAdmits(t *testing.T) {
 		{kms.HMACSHA256, kms.GenerateVerifyMAC, true, true},
 		{kms.HMACSHA256, kms.SignVerify, false, false},
 		{kms.ECP256, 0, false, true},
+		{kms.ECP256, kms.KeyAgreement, true, true},
+		{kms.ECP384, kms.KeyAgreement | kms.Usages(kms.UseRaw), true, true},
+		{kms.ECP521, kms.KeyAgreement | kms.SignVerify, false, true}, // one key for one purpose
+		{kms.ECP224, kms.KeyAgreement, false, false},
+		{kms.X25519, kms.KeyAgreement, true, true},
+		{kms.X25519, kms.SignVerify, false, false},
+		{kms.MLKEM768, kms.Encapsulation, true, true},
+		{kms.MLKEM1024, kms.KeyAgreement, false, false},
+		{kms.MLDSA65, kms.SignVerify, true, true},
 	} {
 		row, _ := c.spec.Capability()
 		if got := row.Admits(c.usages); got != c.admitted {
@@ -122,6 +135,9 @@ func TestSigningInput(t *testing.T) {
 		"Ed25519":                 {kms.Ed25519, kms.UseSign, input{}, input{}},
 		"Ed25519 with a digest":   {kms.Ed25519, kms.UseSign, input{Digest: kms.SHA512}, misused},
 		"Ed25519 of a digest":     {kms.Ed25519, kms.UseSign, input{Prehashed: true}, misused},
+		"ML-DSA":                  {kms.MLDSA65, kms.UseSign, input{}, input{}},
+		"ML-DSA with a digest":    {kms.MLDSA65, kms.UseSign, input{Digest: kms.SHA512}, misused},
+		"X25519 does not sign":    {kms.X25519, kms.UseSign, input{}, misused},
 		"AES does not sign":       {kms.AES128GCM, kms.UseSign, input{}, misused},
 		"HMAC does not sign":      {kms.HMACSHA256, kms.UseSign, input{}, misused},
 		"HMAC verifies no digest": {kms.HMACSHA256, kms.UseVerify, input{}, misused},

@@ -21,6 +21,7 @@ const (
 	UseMAC
 	UseDerive
 	UseAgree
+	UseRaw // hand out a shared secret as it is, not only what is derived from it
 	usageEnd
 )
 
@@ -28,6 +29,8 @@ const (
 const (
 	EncryptDecrypt = Usages(UseEncrypt | UseDecrypt)
 	SignVerify     = Usages(UseSign | UseVerify)
+	KeyAgreement   = Usages(UseAgree)
+	Encapsulation  = Usages(UseWrap | UseUnwrap)
 )
 
 var usageNames = []struct {
@@ -35,7 +38,7 @@ var usageNames = []struct {
 	name string
 }{
 	{UseEncrypt, "encrypt"}, {UseDecrypt, "decrypt"}, {UseSign, "sign"}, {UseVerify, "verify"},
-	{UseWrap, "wrap"}, {UseUnwrap, "unwrap"}, {UseMAC, "mac"}, {UseDerive, "derive"}, {UseAgree, "agree"},
+	{UseWrap, "wrap"}, {UseUnwrap, "unwrap"}, {UseMAC, "mac"}, {UseDerive, "derive"}, {UseAgree, "agree"}, {UseRaw, "raw"},
 }
 
 // AllUsages lists every usage.

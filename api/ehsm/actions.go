@@ -242,7 +242,7 @@ func (x *exchange) listed(k *kms.Key) {
 func deleteKey(ctx context.Context, x *exchange) error {
 	if !x.args.noKey {
 		if err := x.caller.DeleteKey(ctx, x.args.key); err != nil {
-			return err
+			return heldAnswer(err)
 		}
 	}
 	x.begin(successful)
@@ -251,7 +251,7 @@ func deleteKey(ctx context.Context, x *exchange) error {
 
 func deleteAllKey(ctx context.Context, x *exchange) error {
 	if err := x.caller.DeleteAllKeys(ctx); err != nil {
-		return err
+		return heldAnswer(err)
 	}
 	x.begin(successful)
 	return nil

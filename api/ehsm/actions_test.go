@@ -39,12 +39,35 @@ func TestActions(t *testing.T) {
 	rewrapped := succeeded("success!", map[string]any{"newdatakey": b64("rewrapped")})
 	imported := succeeded("success!", map[string]any{"result": true})
 	publicPEM := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}))
+	text := "d"
+	listed := map[string]any{"secretName": "s", "createTime": 1.7e12, "description": "d"}
 	tests := []struct {
 		name, action, payload string
 		op                    string
 		arg                   any
 		want                  reply
 	}{
+		{"secret", "CreateSecret", `{"secretName":"s","secretData":"v","encryptionKeyId":"` + testKeyID + `","description":"d","rotationInterval":"30d"}`,
+			"CreateSecret", kms.CreateSecretRequest{Name: "s", Value: []byte("v"), Key: keyID(testKeyID), Description: "d", Rotation: "30d"},
+			succeeded("The s create success.", map[string]any{})},
+		{"text", "UpdateSecretDesc", `{"secretName":"s","description":"d"}`, "UpdateSecret", kms.UpdateSecretRequest{Name: "s", Description: &text},
+			succeeded("Update secret description success.", map[string]any{})},
+		{"value", "PutSecretValue", newSecret, "PutSecret", kms.PutSecretRequest{Name: "s", Value: []byte("v")}, succeeded("The s new version put success.", map[string]any{})},
+		{"old value", "GetSecretValue", `{"secretName":"s","versionId":2}`, "GetSecret", kms.GetSecretRequest{Name: "s", Version: 2},
+			succeeded("successful", map[string]any{"secretName": "s", "secretData": "value", "versionId": 2.0, "createTime": 1.7e12})},
+		{"versions", "ListSecretVersionIds", oneSecret, "ListSecretVersions", kms.ListSecretVersionsRequest{Name: "s"},
+			succeeded("List secret versionIds success.", map[string]any{"secretName": "s", "totalCount": 1.0,
+				"versionIds": []any{map[string]any{"versionId": 1.0, "createTime": 1.7e12}}})},
+		{"secrets", "ListSecrets", ``, "ListSecrets", kms.ListSecretsRequest{},
+			succeeded("List secrets success.", map[string]any{"totalCount": 1.0, "secretList": []any{listed}})},
+		{"one secret", "ListSecrets", oneSecret, "DescribeSecret", kms.SecretName("s"),
+			succeeded("List secrets success.", map[string]any{"totalCount": 1.0, "secretList": []any{listed}})},
+		{"described", "DescribeSecret", oneSecret, "DescribeSecret", kms.SecretName("s"), succeeded("Describe secrets success.", listed)},
+		{"scheduled", "DeleteSecret", `{"secretName":"s","recoveryPeriod":7,"forceDelete":"TRUE"}`, "DeleteSecret", kms.DeleteSecretRequest{Name: "s", Days: 7},
+			succeeded("The s will be deleted after 7 days.", map[string]any{})},
+		{"forced", "DeleteSecret", `{"secretName":"s","force_delete":"true"}`, "DeleteSecret", kms.DeleteSecretRequest{Name: "s", Days: 30, Force: true},
+			succeeded("The s delete success", map[string]any{})},
+		{"restored", "RestoreSecret", oneSecret, "RestoreSecret", kms.SecretName("s"), succeeded("The s restore success.", map[string]any{})},
 		{"AES", "CreateKey", `{"keyspec":"EH_AES_GCM_256","origin":"EH_INTERNAL_KEY","keyusage":"EH_KEYUSAGE_ENCRYPT_DECRYPT"}`,
 			"CreateKey", kms.CreateKeyRequest{Spec: kms.AES256GCM, Usages: kms.EncryptDecrypt, Origin: kms.Generated}, created},
 		{"EC", "CreateKey", `{"keyspec":"EH_EC_P256","origin":"EH_INTERNAL_KEY","keyusage":"EH_KEYUSAGE_SIGN_VERIFY"}`,

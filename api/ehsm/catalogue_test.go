@@ -72,7 +72,6 @@ func TestEnvelopeErrors(t *testing.T) {
 
 		{name: "unknown action", action: "MakeCoffee", want: refusal(404, "API Not Found")},
 		{name: "action in lower case", action: "encrypt", want: refusal(404, "API Not Found")},
-		{name: "action that is not built yet", action: "CreateSecret", want: refusal(404, "API Not Found")},
 		{name: "no action", action: "&", want: refusal(404, "API Not Found")},
 		{name: "two actions", action: "Encrypt&Action=Decrypt", want: refusal(404, "API Not Found")},
 		{name: "unknown action, wrong signature", action: "MakeCoffee", set: members{"sign": quote(sign(nil))}, want: refusal(400, "sign error")},
@@ -219,7 +218,7 @@ func TestPayloadErrors(t *testing.T) {
 		{"padding missing", "ImportKeyMaterial", `{` + key + `,"key_material":"AAAA","importToken":"AAAA"}`, empty("padding_mode")},
 		{"padding unknown", "ImportKeyMaterial", importing(`"padding_mode":"EH_OAEP","importToken":"AAAA"`), invalid("padding_mode", "type is incorrect")},
 		{"padding that is for signatures", "ImportKeyMaterial", importing(`"padding_mode":"EH_RSA_PKCS1_PSS","importToken":"AAAA"`), server},
-		{"padding that is none", "ImportKeyMaterial", importing(`"padding_mode":"EH_PAD_NONE","importToken":"AAAA"`), server},
+		{"padding of signatures", "ImportKeyMaterial", importing(`"padding_mode":"EH_RSA_PKCS1_PSS","importToken":"AAAA"`), server},
 		{"material missing", "ImportKeyMaterial", `{` + key + `,"padding_mode":"EH_RSA_PKCS1","importToken":"AAAA"}`, empty("key_material")},
 		{"material not base64", "ImportKeyMaterial", `{` + key + `,"padding_mode":"EH_RSA_PKCS1","importToken":"AAAA","key_material":"?"}`, invalid("key_material", "not a vailed base64 string")},
 		{"token missing", "ImportKeyMaterial", importing(`"padding_mode":"EH_RSA_PKCS1"`), refusal(500, "ImportKeyMaterial failed.")},
@@ -355,6 +354,18 @@ func TestErrorsOfActions(t *testing.T) {
 		{"ImportKeyMaterial", kms.Denied, refusal(403, "The credential does not allow this action.")},
 		{"ExportKey", kms.Misused, refusal(403, "The key was not made exportable, or cannot be exported now.")},
 		{"ExportKey", kms.Foreign, refusal(400, "appid error")},
+		{"CreateSecret", kms.Exists, refusal(400, "Secret name already exists, cannot use the same secret name")},
+		{"CreateSecret", kms.Misused, exception(500, "Server exception.")},
+		{"CreateSecret", kms.Exhausted, refusal(429, "A quota or rate is used up, please try again later.")},
+		{"UpdateSecretDesc", kms.NotFound, refusal(400, "Cannot find secretName")},
+		{"UpdateSecretDesc", kms.Disabled, refusal(400, "Can not modify a deleted secret.")},
+		{"PutSecretValue", kms.NotFound, refusal(400, "Can not find secretName")},
+		{"PutSecretValue", kms.Disabled, refusal(400, "Can not put value for a deleted secret.")},
+		{"GetSecretValue", kms.NotFound, refusal(400, "Can't find the s's value.")},
+		{"GetSecretValue", kms.Disabled, refusal(400, "Can't find the s's value.")},
+		{"DeleteSecret", kms.NotFound, refusal(400, "Delete error, Can not find the secretName")},
+		{"RestoreSecret", kms.NotFound, refusal(400, "Can not restore secret, the secretName not find.")},
+		{"RestoreSecret", kms.Denied, refusal(403, "The credential does not allow this action.")},
 		{"DeleteKey", kms.Unavailable, refusal(503, "The service is unavailable, please try again later. The request may have taken effect.")},
 	}
 	for _, tt := range tests {
@@ -376,6 +387,9 @@ func TestErrorsOfActions(t *testing.T) {
 	t.Run("the same for all others", func(t *testing.T) {
 		payloads := maps.Clone(harmless)
 		maps.Copy(payloads, harmful)
+		for _, action := range []string{"UpdateSecretDesc", "PutSecretValue", "GetSecretValue", "ListSecretVersionIds"} {
+			delete(payloads, action) // it is the secret that is disabled, which is answered above
+		}
 		for action, payload := range payloads {
 			g := newRig(t)
 			g.callErr = kms.Disabled

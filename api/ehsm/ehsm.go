@@ -31,6 +31,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/holdfast-kms/holdfast/api"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -113,6 +114,9 @@ type Config struct {
 	GitSHA  string
 
 	Logger *slog.Logger // nil: nothing is logged
+
+	// Watch is told of requests, and lets them in.
+	Watch api.Watch
 }
 
 type handler struct{ Config }

@@ -23,6 +23,7 @@ type exchange struct {
 	v2      *kms.Credential // where the request has a signature of version 2
 	session shownSession
 	caller  Caller                 // nil for an open action
+	failed  error                  // why the core refused it, if it did
 	args    args                   // slices of scratch
 	scratch *api.Buffer            // what base64 decodes to
 	out     *api.Buffer            // the reply
@@ -39,6 +40,9 @@ func (h *handler) newExchange(bodySize int) *exchange {
 }
 
 func (x *exchange) release() {
+	if x.req != nil {
+		x.req.Release()
+	}
 	x.scratch.Release()
 	x.out.Release()
 	*x = exchange{}
@@ -47,9 +51,17 @@ func (x *exchange) release() {
 
 // serveOpen serves an action that anyone may call.
 func (h *handler) serveOpen(w http.ResponseWriter, r *http.Request, rt *route) {
+	begun := h.Watch.Begin()
+	if err := h.Watch.Enter(r.Context()); err != nil {
+		h.shed(w, rt, begun, err)
+		return
+	}
+	defer h.Watch.Leave()
 	x := h.newExchange(0)
 	defer x.release()
-	x.finish(w, h.run(r.Context(), rt, x))
+	refused := h.run(r.Context(), rt, x)
+	h.Watch.End(begun, x.served(rt, refused))
+	x.finish(w, refused)
 }
 
 // serveSigned serves a signed request. here is false for another path than the
@@ -65,26 +77,36 @@ func (h *handler) serveSigned(w http.ResponseWriter, r *http.Request, rt *route,
 		return
 	}
 	defer body.Release()
-	req, err := wire.Parse(body.B)
-	if err != nil {
-		send(w, unreadable(err))
+	begun := h.Watch.Begin() // not before: how long a body takes is the client's affair
+	if err := h.Watch.Enter(r.Context()); err != nil {
+		h.shed(w, rt, begun, err)
 		return
 	}
-	defer req.Release()
+	defer h.Watch.Leave()
 	x := h.newExchange(len(body.B))
 	defer x.release()
+	refused := h.answer(r, rt, x, body.B, here)
+	h.Watch.End(begun, x.served(rt, refused))
+	x.finish(w, refused)
+}
+
+// answer serves a request that was read. It returns the refusal, nil where x has
+// the reply.
+func (h *handler) answer(r *http.Request, rt *route, x *exchange, body []byte, here bool) *answer {
+	req, err := wire.Parse(body)
+	if err != nil {
+		return unreadable(err)
+	}
 	x.req = req
 	if value, present := signatureHeader(r); present {
-		if x.v2, err = credentialV2(value, r, body.B); err != nil {
-			send(w, &signError)
-			return
+		if x.v2, err = credentialV2(value, r, body); err != nil {
+			return &signError
 		}
 	}
 	if x.session, err = sessionOf(r); err != nil {
-		send(w, &signError)
-		return
+		return &signError
 	}
-	x.finish(w, h.serve(r.Context(), rt, x, here))
+	return h.serve(r.Context(), rt, x, here)
 }
 
 // unreadable is the answer to a body that could not be read or parsed.
@@ -108,6 +130,7 @@ func (h *handler) serve(ctx context.Context, rt *route, x *exchange, here bool) 
 	}
 	caller, err := h.Authenticate(ctx, cred)
 	if err != nil {
+		x.failed = err
 		if refused := x.session.refusal(err); refused != nil {
 			return refused
 		}
@@ -129,6 +152,9 @@ func (h *handler) serve(ctx context.Context, rt *route, x *exchange, here bool) 
 			return refused
 		}
 	}
+	if refused := x.checkWhole(rt); refused != nil {
+		return refused
+	}
 	if refused := x.checkPayload(rt); refused != nil {
 		return refused
 	}
@@ -143,6 +169,7 @@ func (h *handler) run(ctx context.Context, rt *route, x *exchange) *answer {
 	if own, ok := err.(*answer); ok {
 		return own
 	}
+	x.failed = err
 	return h.refusal(ctx, rt, err, false)
 }
 
@@ -168,6 +195,7 @@ const contentType = "application/json; charset=utf-8"
 // finish sends the refusal, or the reply that the action built.
 func (x *exchange) finish(w http.ResponseWriter, refused *answer) {
 	if refused != nil {
+		api.RetryAfter(w.Header(), x.failed)
 		send(w, refused)
 		return
 	}

@@ -16,15 +16,18 @@ const (
 	maxNonce      = 64
 	lenTimestamp  = 13
 	lenKeyID      = 36
-	maxText       = 8192                // base64 of 6144 bytes
-	maxCiphertext = 8236                // base64 of 6144 bytes and 32 that SM4-CBC adds; eHSM's 8232 left that unreadable
-	maxSignature  = 512                 // bytes; a longer one is nobody's
-	maxDataKey    = kms.MaxDataKey      // bytes
-	maxChallenge  = 4096                // base64 of kms.MaxChallenge bytes
-	maxQuote      = 10924               // base64 of kms.MaxQuote bytes
-	maxCollateral = 65536               // base64 of kms.MaxCollateral bytes
-	lenMRENCLAVE  = 64                  // hexadecimal digits, of MRSIGNER too
-	maxKeys       = kms.MaxKeysPage     // that ListKey lists
+	maxText       = 8192            // base64 of 6144 bytes
+	maxCiphertext = 8236            // base64 of 6144 bytes and 32 that SM4-CBC adds; eHSM's 8232 left that unreadable
+	maxSignature  = 512             // bytes; of longer ones there are only those of ML-DSA
+	maxDataKey    = kms.MaxDataKey  // bytes
+	maxChallenge  = 4096            // base64 of kms.MaxChallenge bytes
+	maxQuote      = 10924           // base64 of kms.MaxQuote bytes
+	maxCollateral = 65536           // base64 of kms.MaxCollateral bytes
+	lenMRENCLAVE  = 64              // hexadecimal digits, of MRSIGNER too
+	maxKeys       = kms.MaxKeysPage // that ListKey lists
+	maxSecretData = 4096            // characters of a secret's value
+	maxVersionID  = 1<<31 - 1
+	lenRotation   = 5                   // characters of an interval
 	never         = 253_402_300_799_000 // expireTime of a key that does not expire: 9999-12-31T23:59:59Z
 )
 
@@ -67,6 +70,15 @@ var (
 	askedPolicy   = field{"policyId", true, lenKeyID, lenKeyID, readAskedPolicy, nil}
 	mrEnclave     = field{"mr_enclave", true, lenMRENCLAVE, lenMRENCLAVE, readMRENCLAVE, nil}
 	mrSigner      = field{"mr_signer", true, lenMRENCLAVE, lenMRENCLAVE, readMRSIGNER, nil}
+	secretName    = field{"secretName", true, 1, kms.MaxSecretName, readSecretName, nil}
+	listedName    = field{"secretName", false, 1, kms.MaxSecretName, readSecretName, nil}
+	secretData    = field{"secretData", true, 1, maxSecretData, readSecretData, nil}
+	encryptionKey = field{"encryptionKeyId", false, lenKeyID, lenKeyID, readKeyID, nil}
+	description   = field{"description", false, 0, kms.MaxSecretDescription, readDescription, nil}
+	rotation      = field{"rotationInterval", false, 1, lenRotation, readRotation, nil}
+	secretVersion = field{"versionId", false, 1, maxVersionID, readLength, nil}
+	recoveryDays  = field{"recoveryPeriod", false, kms.MinRecoveryDays, kms.MaxRecoveryDays, readLength, nil}
+	forceDelete   = field{"forceDelete", false, 1, maxText, readForce, []string{"force_delete"}}
 )
 
 // An attribute says how an action is served.
@@ -77,6 +89,7 @@ const (
 	crypto                       // must have a payload
 	exact                        // refuses what is not its own, see checkOwn
 	onlyV2                       // takes no v1 signature, which would fit another action's request
+	whole                        // refuses texts in which a v1 signature would let members hide, see checkWhole
 )
 
 // A route is one action.
@@ -124,6 +137,16 @@ var routes = []route{
 	{"VerifyQuote", exact, []field{quote, quoteNonce, policyID, collateral}, verifyQuote, verifyQuoteErrors},
 	{"UploadQuotePolicy", exact, []field{mrEnclave, mrSigner}, uploadQuotePolicy, nil},
 	{"GetQuotePolicy", 0, []field{askedPolicy}, getQuotePolicy, nil},
+
+	{"CreateSecret", exact | whole, []field{secretName, secretData, encryptionKey, description, rotation}, createSecret, nil},
+	{"UpdateSecretDesc", exact | whole, []field{secretName, description}, updateSecretDesc, nil},
+	{"PutSecretValue", exact | whole, []field{secretName, secretData}, putSecretValue, nil},
+	{"ListSecretVersionIds", 0, []field{secretName}, listSecretVersionIDs, nil},
+	{"ListSecrets", 0, []field{listedName}, listSecrets, nil},
+	{"DescribeSecret", 0, []field{secretName}, describeSecret, nil},
+	{"DeleteSecret", exact | whole, []field{secretName, recoveryDays, forceDelete}, deleteSecret, nil},
+	{"GetSecretValue", exact | whole, []field{secretName, secretVersion}, getSecretValue, nil},
+	{"RestoreSecret", exact | whole, []field{secretName}, restoreSecret, nil},
 }
 
 // noAction stands for every unknown action.

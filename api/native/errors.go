@@ -63,6 +63,9 @@ func authenticating(err error) error {
 	return errUnauthenticated
 }
 
+// wornOut is told of a key that encrypts no more.
+const wornOut = "a rate is used up, or the key has encrypted as often as is safe and is not rotated by itself: make a new key and have the alias name it"
+
 // reasons are clearer words for what a procedure refuses, where the caller may
 // know. The keys are a procedure's name and a kind.
 var reasons = map[string]map[kms.Kind]string{
@@ -79,6 +82,12 @@ var reasons = map[string]map[kms.Kind]string{
 	"/holdfast.v1.KeyService/CreateKey": {
 		kms.Exists:  "the app has an alias of this name: UpdateAlias has it name another key",
 		kms.Misused: "keys of this spec are not for these usages"},
+	"/holdfast.v1.KeyService/Encrypt":                         {kms.Exhausted: wornOut},
+	"/holdfast.v1.KeyService/ReEncrypt":                       {kms.Exhausted: wornOut},
+	"/holdfast.v1.KeyService/GenerateDataKey":                 {kms.Exhausted: wornOut},
+	"/holdfast.v1.KeyService/GenerateDataKeyWithoutPlaintext": {kms.Exhausted: wornOut},
+	"/holdfast.v1.KeyService/SetKeyRotation": {
+		kms.Misused: "keys of this spec, and imported ones, are not rotated in place: make a new key and have the alias name it"},
 	"/holdfast.v1.KeyService/RotateKey": {
 		kms.Misused:   "keys of this spec, and imported ones, are not rotated in place: make a new key and have the alias name it",
 		kms.Exhausted: "the key has its full number of versions: re-encrypt what is under the oldest, and destroy them"},
@@ -94,6 +103,12 @@ var reasons = map[string]map[kms.Kind]string{
 	"/holdfast.v1.KeyService/UpdateAlias": {
 		kms.NotFound:  "no such alias or key",
 		kms.Exhausted: "the key has its full number of aliases"},
+	"/holdfast.v1.SecretService/CreateSecret": {
+		kms.Exists: "the app has a secret of this name, or the deletion of one is scheduled"},
+	"/holdfast.v1.SecretService/PutSecretValue": {
+		kms.Exhausted: "the secret has its full number of versions, or the app's secrets take all the room that they may"},
+	"/holdfast.v1.SecretService/DestroySecretVersion": {
+		kms.Misused: "the version is the current one: put or promote another one first, or delete the secret"},
 	"/holdfast.v1.KeyService/SetCondition": {
 		kms.Denied:   "a condition is widened only by a caller whose session meets the present one, or by an operator's document for just this change",
 		kms.Conflict: "the key changed meanwhile, or the operator's document is for another revision of it"},
@@ -129,12 +144,18 @@ func (h *handler) told(ctx context.Context, procedure string, err error) *connec
 	if kind == kms.Invalid && errors.As(err, &e) {
 		fault.Field = e.Field
 	}
+	if held, ok := errors.AsType[*kms.KeyHeldError](err); ok {
+		heldFault(held, &v, fault)
+	}
 	if said, ok := errors.AsType[spokenError](err); ok {
 		v, fault = said.speak()
 	}
 	out := connect.NewError(v.code, errors.New(v.message))
 	if detail, err := connect.NewErrorDetail(fault); err == nil {
 		out.AddDetail(detail)
+	}
+	if after := kms.RetryAfter(err); after > 0 {
+		out.Meta().Set("Retry-After", api.RetrySeconds(after))
 	}
 	return out
 }
@@ -149,6 +170,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (h *handler) translate(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		resp, err := next(ctx, req)
+		callOf(ctx).ended(err)
 		if err != nil {
 			return nil, h.told(ctx, req.Spec().Procedure, err)
 		}

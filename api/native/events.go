@@ -122,7 +122,7 @@ func position(p kms.Position) *holdfastv1.Position {
 }
 
 func event(e *kms.Event) *holdfastv1.Event {
-	m := &holdfastv1.Event{Time: timestamp(e.Time), Kind: e.Kind.String(), Alias: e.Alias, Number: e.Number,
+	m := &holdfastv1.Event{Time: timestamp(e.Time), Kind: e.Kind.String(), Alias: e.Alias, Secret: string(e.Secret), Number: e.Number,
 		At: timestamp(e.At), Reason: e.Reason}
 	if e.Position != (kms.Position{}) {
 		m.Position = position(e.Position)
@@ -188,6 +188,7 @@ func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		err := next(ctx, conn)
+		callOf(ctx).ended(err)
 		if err == nil || ctx.Err() != nil { // in the second case nobody listens
 			return err
 		}

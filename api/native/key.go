@@ -16,6 +16,8 @@ type Keys interface {
 	KeyBook
 	KeyLife
 	KeyEnd
+	Rotations
+	Sharers
 	Aliases
 	AliasBook
 	Ciphers

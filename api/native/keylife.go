@@ -33,7 +33,7 @@ func (keys) CreateKey(ctx context.Context, r *connect.Request[holdfastv1.CreateK
 
 func createRequest(m *holdfastv1.CreateKeyRequest) (req kms.CreateKeyRequest, err error) {
 	req = kms.CreateKeyRequest{Spec: kms.AES256GCM, Origin: kms.Generated, Exportable: m.GetExportable(), Condition: []byte(m.GetCondition()),
-		Description: m.GetDescription(), Tags: tagsOf(m.GetTags()), Alias: m.GetAlias()}
+		Description: m.GetDescription(), Tags: tagsOf(m.GetTags()), Alias: m.GetAlias(), RotationPeriod: kms.RotationDays(m.GetRotationPeriodDays())}
 	if m.GetSpec() != "" {
 		if req.Spec, err = kms.ParseSpec(m.GetSpec()); err != nil {
 			return req, err
@@ -192,9 +192,10 @@ func tagsOf(tags []*holdfastv1.Tag) (out []kms.Tag) {
 func keyMessage(k *kms.KeyDescription) *holdfastv1.Key {
 	m := &holdfastv1.Key{Id: k.ID.String(), Spec: k.Spec.String(), Usages: k.Usages.Names(), State: k.State.String(), Origin: k.Origin.String(),
 		Exportable: k.Exportable, Created: timestamp(k.Created), Expires: timestamp(k.Expires), Deletion: timestamp(k.Due),
-		CurrentVersion: uint32(k.Current), Description: k.Description, Aliases: k.Aliases, Conditioned: k.Conditioned, Revision: k.Revision}
+		CurrentVersion: uint32(k.Current), Description: k.Description, Aliases: k.Aliases, Conditioned: k.Conditioned, Revision: k.Revision,
+		RotationPeriodDays: uint32(k.RotationPeriod / kms.Day), NextRotation: timestamp(k.NextRotation), LastUsed: timestamp(k.LastUsed), Warnings: k.Warnings}
 	for _, v := range k.Details {
-		m.Versions = append(m.Versions, &holdfastv1.KeyVersion{Number: uint32(v.Number), State: v.State.String(), Created: timestamp(v.Created)})
+		m.Versions = append(m.Versions, &holdfastv1.KeyVersion{Number: uint32(v.Number), State: v.State.String(), Created: timestamp(v.Created), Invocations: v.Invocations})
 	}
 	for _, t := range k.Tags {
 		m.Tags = append(m.Tags, &holdfastv1.Tag{Name: t.Name, Value: t.Value})

@@ -38,6 +38,9 @@ func (keys) Decrypt(ctx context.Context, r *connect.Request[holdfastv1.DecryptRe
 	if err := cipherOf("", r.Msg.GetBinding(), r.Msg.GetLayout(), r.Msg.GetPadding(), &req.Binding, &req.Layout, &req.Padding); err != nil {
 		return nil, err
 	}
+	if err := versionOf("version", r.Msg.GetVersion(), &req.Key); err != nil {
+		return nil, err
+	}
 	p, err := caller.Decrypt(ctx, req)
 	if err != nil {
 		return nil, err
@@ -65,12 +68,24 @@ func (keys) ReEncrypt(ctx context.Context, r *connect.Request[holdfastv1.ReEncry
 	if err := cipherOf("target_", m.GetTargetBinding(), m.GetTargetLayout(), m.GetTargetPadding(), &req.Target.Binding, &req.Target.Layout, &req.Target.Padding); err != nil {
 		return nil, err
 	}
+	if err := versionOf("source_version", m.GetSourceVersion(), &req.Source.Key); err != nil {
+		return nil, err
+	}
 	c, err := caller.Reencrypt(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&holdfastv1.ReEncryptResponse{KeyId: c.Key.ID.String(), Version: uint32(c.Key.Version), Ciphertext: c.Data,
 		SourceKeyId: c.Source.ID.String(), SourceVersion: uint32(c.Source.Version)}), nil
+}
+
+// versionOf adds the version that encrypted something to the key.
+func versionOf(field string, n uint32, ref *kms.KeyRef) error {
+	if n != 0 && ref.ID == (kms.KeyID{}) {
+		return kms.Errorf(kms.Invalid, "a version without its key").WithField(field)
+	}
+	ref.Version = kms.KeyVersion(n)
+	return nil
 }
 
 // sourceOf is the key that is to open a ciphertext: none, where that names it.

@@ -21,6 +21,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/holdfast-kms/holdfast/api"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/proto/holdfast/v1/holdfastv1connect"
@@ -35,6 +36,7 @@ type Caller interface {
 	Credentials
 	Revoker
 	Keys
+	Secrets
 	Runtimes
 	EventWatcher
 }
@@ -64,6 +66,9 @@ type Config struct {
 	SendTimeout time.Duration
 
 	Logger *slog.Logger // nil: nothing is logged
+
+	// Watch is told of requests, and lets them in.
+	Watch api.Watch
 }
 
 // A service is a row of what is served.
@@ -90,6 +95,7 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 	all := []service{
 		row(holdfastv1connect.NewCredentialServiceHandler(credentials{}, opts...)),
 		documents(row(holdfastv1connect.NewKeyServiceHandler(keys{}, opts...))),
+		documents(row(holdfastv1connect.NewSecretServiceHandler(secrets{}, opts...))),
 	}
 	if c.Enroller != nil {
 		all = append(all, open(row(holdfastv1connect.NewEnrolmentServiceHandler(enrolment{c.Enroller}, opts...))))
@@ -122,7 +128,8 @@ func row(path string, h http.Handler) service {
 	return service{path: path, handler: h, maxBody: smallBody}
 }
 
-// documents takes signed documents from callers who have signed as well.
+// documents takes signed documents, and secrets, from callers who have signed as
+// well.
 func documents(s service) service {
 	s.maxBody = largeBody
 	return s

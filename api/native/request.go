@@ -19,6 +19,8 @@ type call struct {
 	clientKey []byte        // SubjectPublicKeyInfo of the client certificate; nil: there is none
 	abort     func()        // ends a message of a stream that is under way; nil: nothing can
 	patience  time.Duration // until then
+	reached   bool          // a service was
+	failed    error         // how the service ended, or why it was not reached
 }
 
 // callKey finds the call in a request's context. It does not leave this package.
@@ -63,9 +65,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer body.Release()
 	c := &call{clientKey: api.ClientKey(r)}
+	begun := h.Watch.Begin() // not before: how long a body takes is the client's affair
+	defer func() { h.Watch.End(begun, c.served(r.URL.Path, s.stream)) }()
+	if !s.stream {
+		if c.failed = h.Watch.Enter(r.Context()); c.failed != nil {
+			h.refuse(w, r, c.failed)
+			return
+		}
+		defer h.Watch.Leave()
+	}
 	if !s.open || s.mayAuthenticate && signs(r) {
-		if c.caller, err = h.authenticate(r, body.B); err != nil {
-			h.refuse(w, r, err)
+		if c.caller, c.failed = h.authenticate(r, body.B); c.failed != nil {
+			h.refuse(w, r, c.failed)
 			return
 		}
 	}

@@ -18,6 +18,7 @@ type cli struct {
 	Dev    devCmds   `cmd:"" help:"Start a whole domain on this machine, to try things out."`
 	Enroll enrollCmd `cmd:"" help:"Make a new app and keep its credential in a file."`
 	Key    keyCmd    `cmd:"" help:"Create, list and look after keys."`
+	Secret secretCmd `cmd:"" help:"Keep, read and look after secrets."`
 
 	Credential credentialCmd `cmd:"" help:"Make, list, rotate and revoke the app's credentials."`
 	Ticket     ticketCmd     `cmd:"" help:"Issue tickets that let others enroll."`
@@ -42,6 +43,7 @@ type cli struct {
 	Collateral collateralCmd `cmd:"" help:"Fetch what vendors publish about platforms."`
 
 	Domain  domainCmd  `cmd:"" help:"Look after the domain's master secrets."`
+	Audit   auditCmd   `cmd:"" help:"Read, search, check and keep the record of who did what."`
 	Node    nodeCmd    `cmd:"" help:"List, approve and remove the nodes of the domain."`
 	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
 	Events  eventsCmd  `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`

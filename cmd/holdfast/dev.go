@@ -87,6 +87,8 @@ type devReady struct {
 	APIKey string `json:"apikey"`
 	Dir    string `json:"dir"`
 
+	Metrics string `json:"metrics,omitempty"` // URL
+
 	Nodes []devReadyNode `json:"nodes"`
 }
 
@@ -96,6 +98,8 @@ type devReadyNode struct {
 	URL   string `json:"url"`
 	Peers string `json:"peers"` // where other nodes reach it, and one that joins
 	Dir   string `json:"dir"`
+
+	Metrics string `json:"metrics,omitempty"` // URL
 }
 
 // ready says that the proof held, and where everything is.
@@ -105,9 +109,9 @@ func (c *devCmd) ready(s *session, d *devDomain, st kms.Status) error {
 	if err != nil {
 		return err
 	}
-	ready := devReady{URL: d.nodes[0].URL, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir}
+	ready := devReady{URL: d.nodes[0].URL, CA: home.path(caFile), AppID: cred.AppID, APIKey: cred.APIKey, Dir: home.dir, Metrics: d.nodes[0].Metrics}
 	for k, n := range d.nodes {
-		ready.Nodes = append(ready.Nodes, devReadyNode{Name: d.name(k), Node: n.Node, URL: n.URL, Peers: n.Peers, Dir: n.home.dir})
+		ready.Nodes = append(ready.Nodes, devReadyNode{Name: d.name(k), Node: n.Node, URL: n.URL, Peers: n.Peers, Dir: n.home.dir, Metrics: n.Metrics})
 	}
 	return s.show(ready, func(w io.Writer) {
 		domainSummary(w, st)
@@ -133,6 +137,11 @@ func (d *devDomain) tour(w io.Writer, app string) {
 	fmt.Fprintf(w, "\n")
 	for k, n := range d.nodes {
 		fmt.Fprintf(w, "%s\t%s\tprocess %d, other nodes reach it at %s\n", d.name(k), n.URL, n.pid(), n.Peers)
+	}
+	for k, n := range d.nodes {
+		if n.Metrics != "" {
+			fmt.Fprintf(w, "%s\tmetrics at %s\n", d.name(k), n.Metrics)
+		}
 	}
 	fmt.Fprintf(w, "\nURL\t%s\nCA\t%s\nAppID\t%s\nAPIKey\tin %s\n\n", url, h.path(caFile), app, cred)
 	fmt.Fprintf(w, "Try it in another terminal:\n\n")

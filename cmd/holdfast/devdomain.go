@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-kms/holdfast/govern"
@@ -30,6 +32,7 @@ func newDevDomain(s *session, first *devHome, want int, listen string) (*devDoma
 	d := &devDomain{s: s, homes: []*devHome{first}, listen: listen}
 	for k := 2; k <= maxDevNodes; k++ {
 		h := &devHome{dir: filepath.Join(first.dir, fmt.Sprint("node", k)), tuning: first.tuning}
+		h.tuning.Metrics = portAfter(first.tuning.Metrics, k)
 		if !h.exists() && k > want {
 			break
 		}
@@ -188,4 +191,15 @@ func (d *devDomain) wait(ctx context.Context) error {
 		}
 	}
 	return problemf("start it again on the same folder", "no node is left")
+}
+
+// portAfter is addr with the k-th port after its own; where that is any, or there
+// is none, addr itself.
+func portAfter(addr string, k int) string {
+	host, port, err := net.SplitHostPort(addr)
+	n, perr := strconv.Atoi(port)
+	if err != nil || perr != nil || n == 0 {
+		return addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+k))
 }

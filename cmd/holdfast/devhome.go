@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/wallclock"
+	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
@@ -27,12 +28,18 @@ type devHome struct {
 	dir       string
 	temporary bool
 	tuning    devTuning
+	api       mount.Program
+	delay     func() time.Duration // server.Config's
 }
 
 // devTuning makes a node's files small, for tests of what happens at their ends.
 type devTuning struct {
 	SnapshotEvery int `hidden:"" help:"Log entries between snapshots. Default: as in production."`
 	SegmentSize   int `hidden:"" help:"Bytes of a log file. Default: as in production."`
+
+	Metrics string `help:"Address to show metrics and health at, in clear, to whoever asks: :PORT is at loopback. Default: nowhere." placeholder:"HOST:PORT"`
+
+	Audit bool `help:"Keep an audit log in the folder, and have the policy of a new domain require it."`
 
 	SimMRENCLAVE attest.Hex `name:"sim-mrenclave" placeholder:"HEX" help:"MRENCLAVE that the simulated machine shows: 64 hexadecimal digits."`
 	SimMRSIGNER  attest.Hex `name:"sim-mrsigner" placeholder:"HEX" help:"MRSIGNER that the simulated machine shows: 64 hexadecimal digits."`
@@ -48,7 +55,7 @@ func (t devTuning) validate() error {
 }
 
 func (t devTuning) flags() []string {
-	return []string{"--snapshot-every", strconv.Itoa(t.SnapshotEvery), "--segment-size", strconv.Itoa(t.SegmentSize)}
+	return []string{"--snapshot-every", strconv.Itoa(t.SnapshotEvery), "--segment-size", strconv.Itoa(t.SegmentSize), "--metrics", t.Metrics}
 }
 
 const (
@@ -64,7 +71,18 @@ const (
 	caFile          = "ca.pem"
 	credentialsName = "credentials.json"
 	logFile         = "node.log"
+	auditDir        = "audit"
+	auditFile       = "audit.log"
+	auditSink       = "file" // as the policy names it
 )
+
+// program is what the API says of this program, and who is told of requests.
+func (h *devHome) program() mount.Program {
+	if h.api == (mount.Program{}) {
+		return program()
+	}
+	return h.api
+}
 
 func (h *devHome) path(name string) string { return filepath.Join(h.dir, name) }
 
@@ -140,7 +158,7 @@ func (h *devHome) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.saveMachine(); err != nil {
+	if err := errors.Join(h.saveMachine(), h.makeAudit()); err != nil {
 		return err
 	}
 	platform, err := h.tuning.simulated().Create(h.path(fusesDir))
@@ -168,7 +186,7 @@ func (h *devHome) fill(ctx context.Context) error {
 func (h *devHome) serverConfig(p *simtee.Platform, d *disk.Disk, charter []byte, logger *slog.Logger) server.Config {
 	guest := p.Guest(attest.SGX, wallclock.Clock{}.Now)
 	return server.Config{Platform: guest, Collateral: guest.Collateral, Development: true, Disk: d, Clock: wallclock.Clock{},
-		Charter: charter, Mount: program().Handler, ConnContext: signature.ConnContext, Logger: logger,
+		Charter: charter, Mount: h.program().Handler, Delay: h.delay, ConnContext: signature.ConnContext, Logger: logger,
 		SnapshotEvery: h.tuning.SnapshotEvery, SegmentSize: h.tuning.SegmentSize}
 }
 
@@ -222,6 +240,9 @@ func (r *devRulers) found(f *server.Founder, tuning devTuning) (bootstrap, polic
 		Enrolment:   govern.Enrolment{Mode: govern.EnrolOpen},
 		Operators:   []govern.PublicKey{r.operator.Public()}, Admission: govern.AdmitAttested,
 		EphemeralAge: attest.Age(time.Hour), EvidenceAge: attest.Age(24 * time.Hour),
+	}
+	if tuning.Audit {
+		p.AuditSinks = []string{auditSink}
 	}
 	if policy, err = signed(govern.PolicyType, p.Canonical(), r.signer); err != nil {
 		return nil, nil, err

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/disk"
+	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -20,6 +22,7 @@ type devRun struct {
 	child    bool                 // of dev: nobody has chosen its ports
 	progress func(what string)    // how far it has come, for people
 	serving  func(devHello) error // it is about to serve
+	metrics  *mount.Metrics
 }
 
 // devHello is where a node serves, or why it does not; a child of dev says it in
@@ -33,12 +36,25 @@ type devHello struct {
 	Node   string `json:"node_id,omitempty"`
 	Domain string `json:"domain,omitempty"`
 
+	Metrics string `json:"metrics,omitempty"` // URL
+
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
 }
 
 // serve opens the node, or has it join, and serves until ctx ends.
-func (r *devRun) serve(ctx context.Context) error {
+func (r *devRun) serve(ctx context.Context) (err error) {
+	r.home.api = program()
+	if r.metrics, err = mount.ListenMetrics(r.home.tuning.Metrics, &r.home.api, r.logger); err != nil {
+		return err
+	}
+	defer r.metrics.Close()
+	probe, err := backlog.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, probe.Close()) }()
+	r.home.delay = probe.Delay
 	return r.home.with(r.logger, func(cfg server.Config, d *disk.Disk) (err error) {
 		sockets, err := r.openSockets()
 		if err != nil {
@@ -46,6 +62,9 @@ func (r *devRun) serve(ctx context.Context) error {
 		}
 		defer func() { err = errors.Join(err, sockets.close()) }()
 		cfg.Peers = sockets.server()
+		if cfg.AuditSinks, err = r.home.auditSinks(); err != nil {
+			return err
+		}
 		node, err := r.open(ctx, cfg)
 		if err != nil {
 			return err
@@ -89,10 +108,11 @@ func (r *devRun) publish(ctx context.Context, node *server.Node, sockets *devSoc
 		return err
 	}
 	st := node.Status()
-	if err := r.serving(devHello{URL: sockets.url(), CA: r.home.path(caFile), Peers: sockets.peers.Address, Node: st.Node.String(), Domain: st.DomainID.String()}); err != nil {
+	if err := r.serving(devHello{URL: sockets.url(), CA: r.home.path(caFile), Peers: sockets.peers.Address, Node: st.Node.String(), Domain: st.DomainID.String(), Metrics: r.metrics.URL()}); err != nil {
 		return err
 	}
 	r.logger.Info("serving", "address", sockets.at.API, "peers", sockets.peers.Address)
+	defer r.metrics.Serve(node, sockets.api)()
 	return node.Serve(ctx, sockets.api)
 }
 

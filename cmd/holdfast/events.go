@@ -49,6 +49,7 @@ type eventDoc struct {
 	Key        *kms.KeyID        `json:"key_id,omitempty"`
 	Credential *kms.CredentialID `json:"credential_id,omitempty"`
 	Alias      string            `json:"alias,omitempty"`
+	Secret     kms.SecretName    `json:"secret,omitempty"`
 	Node       kms.NodeID        `json:"node_id,omitzero"`
 	Number     uint64            `json:"number,omitempty"`
 	At         time.Time         `json:"at,omitzero"`
@@ -57,7 +58,7 @@ type eventDoc struct {
 }
 
 func eventDocOf(e kms.Event) eventDoc {
-	d := eventDoc{Index: e.Index, Time: e.Time.UTC(), Kind: e.Kind.String(), Alias: e.Alias, Node: e.Node, Number: e.Number, At: e.At, Reason: e.Reason, Text: eventText(e)}
+	d := eventDoc{Index: e.Index, Time: e.Time.UTC(), Kind: e.Kind.String(), Alias: e.Alias, Secret: e.Secret, Node: e.Node, Number: e.Number, At: e.At, Reason: e.Reason, Text: eventText(e)}
 	if e.Index != 0 {
 		d.Sub = &e.Sub
 	}
@@ -106,7 +107,7 @@ func (s *session) showEvent(e kms.Event) error {
 }
 
 // eventTexts say what happened. %n is the number, %k the key, %c the credential,
-// %a the alias, %d the node, %t the time, %r the reason.
+// %a the alias, %s the secret, %d the node, %t the time, %r the reason.
 var eventTexts = map[kms.EventKind]string{
 	kms.EventDomainFounded: "domain founded under policy %n", kms.EventPolicyScheduled: "policy %n will come into force at %t",
 	kms.EventPolicyActivated: "policy %n is in force", kms.EventPolicyDropped: "policy %n is void: those who signed it rule no more",
@@ -122,6 +123,10 @@ var eventTexts = map[kms.EventKind]string{
 	kms.EventAliasSet: "%a names key %k", kms.EventAliasDeleted: "%a deleted",
 	kms.EventCredentialCreated: "credential %c created", kms.EventCredentialChanged: "credential %c ends at %t", kms.EventCredentialRevoked: "credential %c revoked",
 	kms.EventQuotePolicyStored: "quote policy stored",
+	kms.EventSecretCreated:     "secret %s created", kms.EventSecretVersionPut: "secret %s has version %n", kms.EventSecretPromoted: "version %n of secret %s is current",
+	kms.EventSecretVersionDestroyed: "version %n of secret %s destroyed", kms.EventSecretChanged: "description, interval or labels of secret %s changed",
+	kms.EventSecretKeyChanged: "another key protects secret %s", kms.EventSecretRotationDue: "secret %s is to get a new value, since %t",
+	kms.EventSecretDeletionScheduled: "secret %s will be deleted at %t", kms.EventSecretRestored: "secret %s restored", kms.EventSecretDeleted: "secret %s deleted",
 	kms.EventNodeRefuses:       "this node refuses to serve: %r", kms.EventNodeServes: "this node serves",
 	kms.EventNodeWaiting: "node %d waits for an operator's approval", kms.EventNodeApproved: "node %d admitted by an operator's approval",
 	kms.EventNodeAdmitted: "node %d admitted", kms.EventNodeJoined: "node %d votes", kms.EventNodeLeft: "node %d has left: %r",
@@ -131,7 +136,7 @@ var eventTexts = map[kms.EventKind]string{
 
 func eventText(e kms.Event) string {
 	return strings.NewReplacer("%n", strconv.FormatUint(e.Number, 10), "%k", e.Key.String(), "%c", e.Credential.String(),
-		"%a", oneLine(e.Alias), "%d", e.Node.String(), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
+		"%a", oneLine(e.Alias), "%s", nameText(e.Secret), "%d", e.Node.String(), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
 }
 
 // watchStatus shows the status, and then what changes in it.

@@ -61,10 +61,14 @@ type keyCmd struct {
 	Delete  keyDeleteCmd  `cmd:"" help:"Destroy a key, or all keys of the app, for good."`
 
 	Describe keyDescribeCmd `cmd:"" help:"Show everything about a key, or change its description."`
-	Rotate   keyRotateCmd   `cmd:"" help:"Make a new version of a key; older ones go on opening what they encrypted."`
+	Rotate   keyRotateCmd   `cmd:"" help:"Make a new version of a key, or have it made every so many days; older ones go on opening what they encrypted."`
 	Versions keyVersionsCmd `cmd:"" help:"List a key's versions; enable, disable or destroy one."`
 	Alias    keyAliasCmd    `cmd:"" help:"Names for keys, and which key a name means."`
 	Tag      keyTagCmd      `cmd:"" help:"Show, add and take away a key's tags."`
+
+	Agree       keyAgreeCmd       `cmd:"" help:"Derive bytes from what a key and a public key have in common (ECDH, X25519)."`
+	Encapsulate keyEncapsulateCmd `cmd:"" help:"Make a secret and a ciphertext of it (ML-KEM)."`
+	Decapsulate keyDecapsulateCmd `cmd:"" help:"Find the secret of a ciphertext (ML-KEM)."`
 
 	ScheduleDeletion keyScheduleCmd `cmd:"" help:"Take a key out of use, and destroy it after some days."`
 	CancelDeletion   keyCancelCmd   `cmd:"" help:"Bring back a key whose deletion is scheduled."`
@@ -74,12 +78,14 @@ type keyCmd struct {
 
 // purpose is the flags of what a new key may be used for.
 type purpose struct {
-	Usage      string `enum:"encrypt-decrypt,sign-verify,mac," default:"" placeholder:"USAGE" help:"What it is for: encrypt-decrypt, sign-verify or mac. Without it, what the spec is for; RSA and SM2 keys then sign."`
+	Usage      string `enum:"encrypt-decrypt,sign-verify,mac,agree,agree-raw,encapsulate,encapsulate-raw," default:"" placeholder:"USAGE" help:"What it is for: encrypt-decrypt, sign-verify, mac, agree or encapsulate; with agree-raw and encapsulate-raw it hands out shared secrets as they are, too. Without it, what the spec is for; RSA, SM2 and EC keys then sign."`
 	Exportable bool   `help:"Let its secret be exported, now or ever after. It cannot be changed later."`
 }
 
 // usageSets are the sets of usages that can be asked for by name.
-var usageSets = map[string]kms.Usages{"encrypt-decrypt": kms.EncryptDecrypt, "sign-verify": kms.SignVerify, "mac": kms.GenerateVerifyMAC}
+var usageSets = map[string]kms.Usages{"encrypt-decrypt": kms.EncryptDecrypt, "sign-verify": kms.SignVerify, "mac": kms.GenerateVerifyMAC,
+	"agree": kms.KeyAgreement, "agree-raw": kms.KeyAgreement | kms.Usages(kms.UseRaw),
+	"encapsulate": kms.Encapsulation, "encapsulate-raw": kms.Encapsulation | kms.Usages(kms.UseRaw)}
 
 // request asks for a key.
 func (p purpose) request(spec keySpec, o kms.Origin) kms.CreateKeyRequest {
@@ -92,6 +98,7 @@ type keyCreateCmd struct {
 	Alias       aliasName     `placeholder:"ALIAS" help:"Give it a name, such as alias/main."`
 	Description string        `placeholder:"TEXT" help:"What it is for."`
 	Tag         []tag         `placeholder:"NAME=VALUE" help:"A tag. May be said several times."`
+	RotateEvery uint32        `placeholder:"DAYS" help:"Make a new version every so many days, 1 to 3650. AES keys only."`
 	Expires     time.Duration `placeholder:"TIME" help:"When it stops to be of use, from now, such as 8760h. Without it, never."`
 
 	connection
@@ -101,10 +108,11 @@ type keyCreateCmd struct {
 // it is to have what that has no words for.
 func (c *keyCreateCmd) create(s *session, cl *client.Client) (kms.KeyID, error) {
 	req := c.request(c.Spec, kms.Generated)
-	if c.Alias == "" && c.Description == "" && len(c.Tag) == 0 && c.Expires == 0 {
+	if c.Alias == "" && c.Description == "" && len(c.Tag) == 0 && c.Expires == 0 && c.RotateEvery == 0 {
 		return cl.CreateKey(s.ctx, req)
 	}
 	req.Alias, req.Description, req.Tags = string(c.Alias), c.Description, tagsOf(c.Tag)
+	req.RotationPeriod = kms.RotationDays(c.RotateEvery)
 	if c.Expires != 0 {
 		req.Expires = time.Now().Add(c.Expires)
 	}

@@ -65,6 +65,10 @@ func printKey(w io.Writer, d kms.KeyDescription) {
 	}
 	row("version", d.Current)
 	row("versions kept", len(d.Versions))
+	if d.RotationPeriod != 0 {
+		row("rotated", fmt.Sprintf("every %d days, next at %s", d.RotationPeriod/kms.Day, timeText(d.NextRotation)))
+	}
+	row("last used", timeText(d.LastUsed))
 	for _, a := range d.Aliases {
 		row("alias", a)
 	}
@@ -76,6 +80,9 @@ func printKey(w io.Writer, d kms.KeyDescription) {
 	}
 	if d.Conditioned {
 		row("condition", "only attested programs may use it; see `holdfast key condition get`")
+	}
+	for _, w := range d.Warnings {
+		row("warning", w)
 	}
 }
 
@@ -97,17 +104,25 @@ func (c *keyDescribeCmd) Run(s *session) error {
 }
 
 type keyRotateCmd struct {
-	Key keyName `arg:"" name:"key" help:"The key: its id or an alias."`
+	Key   keyName `arg:"" name:"key" help:"The key: its id or an alias."`
+	Every uint32  `placeholder:"DAYS" xor:"when" help:"From now on every so many days, 1 to 3650, counted from the newest version."`
+	Never bool    `xor:"when" help:"Not by itself any more."`
 
 	connection
 }
 
-// Run makes a new version of a key.
+// Run makes a new version of a key, or says when it is to get one.
 func (c *keyRotateCmd) Run(s *session) error {
 	return c.with(s, func(cl *client.Client) error {
+		if c.Every != 0 || c.Never {
+			return s.described(cl.Keys().SetRotation(s.ctx, string(c.Key), kms.RotationDays(c.Every)))
+		}
 		d, err := cl.Keys().Rotate(s.ctx, string(c.Key))
 		if err != nil {
 			return err
+		}
+		for _, w := range d.Warnings {
+			s.note("%s", w)
 		}
 		return s.show(d, func(w io.Writer) { fmt.Fprintf(w, "%s is at version %d\n", d.ID, d.Current) })
 	})

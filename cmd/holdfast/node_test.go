@@ -45,7 +45,9 @@ func TestEverySpecOnANode(t *testing.T) {
 			sets = sets[:1] // making keys takes most of the time
 		}
 		for _, set := range sets {
-			usage := map[kms.Usages]string{kms.EncryptDecrypt: "encrypt-decrypt", kms.SignVerify: "sign-verify", kms.GenerateVerifyMAC: "mac"}[set]
+			usage := map[kms.Usages]string{kms.EncryptDecrypt: "encrypt-decrypt", kms.SignVerify: "sign-verify", kms.GenerateVerifyMAC: "mac",
+				kms.KeyAgreement: "agree", kms.KeyAgreement | kms.Usages(kms.UseRaw): "agree-raw",
+				kms.Encapsulation: "encapsulate", kms.Encapsulation | kms.Usages(kms.UseRaw): "encapsulate-raw"}[set]
 			t.Run(row.Name+" "+usage, func(t *testing.T) {
 				term.t = t
 				flags := []string{"--spec", row.Name, "--usage", usage, "--exportable"}
@@ -59,11 +61,56 @@ func TestEverySpecOnANode(t *testing.T) {
 					term.crossEncrypt(first, second)
 				case kms.SignVerify:
 					term.crossSign(row, first, second)
+				case kms.KeyAgreement, kms.KeyAgreement | kms.Usages(kms.UseRaw):
+					term.crossAgree(row, first, second, set.Has(kms.UseRaw))
+				case kms.Encapsulation, kms.Encapsulation | kms.Usages(kms.UseRaw):
+					term.crossEncapsulate(first, second, set.Has(kms.UseRaw))
 				case kms.GenerateVerifyMAC:
 					term.ok("message", "mac", "--key", first, "--out", term.path("mac"))
 					term.ok("message", "mac", "--key", second, "--verify", term.path("mac"))
 				}
 			})
+		}
+	}
+}
+
+// crossAgree agrees with a third key from each of two keys that are one, and from
+// the third with them, which gives the same where no id is bound.
+func (term *terminal) crossAgree(row kms.Capability, first, second string, raw bool) {
+	term.t.Helper()
+	third := term.id("key", "create", "--spec", row.Name, "--usage", "agree-raw")
+	how := []string{"--info", "session", "--length", "20"}
+	if raw {
+		how = []string{"--raw"}
+	}
+	agree := func(key, other string, more ...string) string {
+		term.t.Helper()
+		public := term.path("public.pem")
+		term.ok("", "key", "public", other, "--out", public)
+		return term.ok("", slices.Concat([]string{"key", "agree", key, "--peer", public, "--secret-out", "-"}, how, more)...)
+	}
+	if one, two := agree(first, third, "--peer-id", third), agree(third, first, "--peer-id", first); one != two || one == "" {
+		term.t.Errorf("%q and %q", one, two)
+	}
+	if one, two := agree(first, third), agree(second, third); raw != (one == two) { // another id is another secret
+		term.t.Errorf("%q and %q", one, two)
+	}
+}
+
+// crossEncapsulate makes a secret with one of two keys that are one, and finds it
+// with the other, where no id is bound.
+func (term *terminal) crossEncapsulate(first, second string, raw bool) {
+	term.t.Helper()
+	var how []string
+	if raw {
+		how = []string{"--raw"}
+	}
+	ciphertext := term.path("ciphertext")
+	made := term.ok("", slices.Concat([]string{"key", "encapsulate", first, "--secret-out", "-", "--ciphertext-out", ciphertext}, how)...)
+	for key, same := range map[string]bool{first: true, second: raw} {
+		got := term.ok("", slices.Concat([]string{"key", "decapsulate", key, "--in", ciphertext, "--secret-out", "-"}, how)...)
+		if (got == made) != same {
+			term.t.Errorf("made %q, found %q", made, got)
 		}
 	}
 }

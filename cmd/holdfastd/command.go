@@ -26,7 +26,7 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
       First step of founding: make the node's key, and write evidence for it that owner and signers look at.
   holdfastd found --dir DIR --charter FILE --bootstrap FILE --policy FILE [--name NAME]...
       Second step: found the domain by the documents that they signed.
-  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--peer-listen HOST:PORT [--peer-address HOST:PORT] [--name NAME]]
+  holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--audit NAME=PLACE]... [--peer-listen HOST:PORT [--peer-address HOST:PORT] [--name NAME]]
       Serve. With --peer-listen other nodes can reach it: the domain can have several.
   holdfastd serve --dir DIR --charter FILE --peer-listen HOST:PORT --join HOST:PORT... [--approval FILE]
       Join the domain of the charter by a member of it, and serve. On a folder of a node that has joined it only serves, so that
@@ -42,9 +42,10 @@ type settings struct {
 	dir, charter           string
 	out, bootstrap, policy string
 	names                  []string
-	listen                 string
+	listen, metrics        string
 	peers                  peering
 	pcs, bundle, cache     string
+	audit                  []string
 }
 
 // peering is how the other nodes of the domain reach this one, and how it becomes
@@ -73,7 +74,10 @@ func (s *settings) flags(command string) *flag.FlagSet {
 		f.Func("name", "DNS `name` or IP address that the node is reached by, for its certificate; may be given several times; default: loopback",
 			func(name string) error { s.names = append(s.names, name); return nil })
 	case "serve":
+		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
+			func(sink string) error { s.audit = append(s.audit, sink); return nil })
 		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
+		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
 		s.peers.flags(f)
 	}
 	return f

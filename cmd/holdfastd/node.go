@@ -24,8 +24,9 @@ import (
 
 // A node is what one run of the program works with.
 type node struct {
-	log *slog.Logger
-	set settings
+	log     *slog.Logger
+	set     settings
+	metrics *mount.Metrics
 
 	// The rest is for tests: no flag reaches it.
 	platform    server.Platform // nil: the TEE of this machine

@@ -6,9 +6,11 @@ import (
 	"net"
 
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/host/peer"
+	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
@@ -20,7 +22,17 @@ type place struct {
 }
 
 // serve opens the node, or has it join, and serves until ctx ends.
-func (n *node) serve(ctx context.Context) error {
+func (n *node) serve(ctx context.Context) (err error) {
+	api := program()
+	if n.metrics, err = mount.ListenMetrics(n.set.metrics, &api, n.log); err != nil {
+		return err
+	}
+	defer n.metrics.Close()
+	probe, err := backlog.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, probe.Close()) }()
 	open := disk.Open
 	if len(n.set.peers.join) > 0 {
 		open = disk.Create // as it is, where it is there from a start before
@@ -34,6 +46,10 @@ func (n *node) serve(ctx context.Context) error {
 			defer socket.Listener.Close()
 			cfg.Peers = &server.Peers{Listener: socket.Listener, Socket: socket.Address, API: n.url(socket.Address), Name: n.set.peers.name, Dial: peer.Dial}
 			n.log.Info("listening for other nodes", "address", socket.Listener.Addr().String(), "they_dial", socket.Address)
+		}
+		cfg.Mount, cfg.Delay = api.Handler, probe.Delay
+		if cfg.AuditSinks, err = n.auditSinks(); err != nil {
+			return err
 		}
 		opened, err := n.open(ctx, cfg)
 		switch {
@@ -87,6 +103,7 @@ func (n *node) publish(ctx context.Context, opened *server.Node, peers *server.P
 	if n.serving != nil {
 		n.serving(at)
 	}
+	defer n.metrics.Serve(opened, l)()
 	return opened.Serve(ctx, l)
 }
 

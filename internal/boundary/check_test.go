@@ -88,17 +88,19 @@ func TestEveryRowBites(t *testing.T) {
 }
 
 func TestWithoutPosition(t *testing.T) {
-	found, err := rules.Check(synthetic)
+	early := rules
+	early.Future = []Future{{Package: "./audit/...", Issue: "audit log"}}
+	found, err := early.Check(synthetic)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
+		"./audit/... is there now: take it off Future",
 		"./cmd/holdfastd contains ./attest/simtee, by way of ./cmd/holdfastd → ./trusted/server → ./trusted/bad → ./attest/simtee: ",
 		"./elsewhere lies in none of the Areas",
 		"./kms/clock_plan9.go is not built on this machine",
 		"./trusted/bad/cgo.go is not built on this machine",
 		"a rule names ./trusted/internal/keyring, and there is no such package",
-		"./audit/... is there now: take it off Future",
 		"nothing under ./cmd/holdfast imports github.com/alecthomas/kong any more",
 	} {
 		if !slices.ContainsFunc(found, func(v Violation) bool { return !v.Pos.IsValid() && strings.HasPrefix(v.Text, want) }) {

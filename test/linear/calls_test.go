@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -54,7 +55,7 @@ func (t *turn) onKey() (open bool) {
 		case "decrypt":
 			out, err := keys.Decrypt(ctx, name, t.data, client.CipherOptions{})
 			if err == nil && !bytes.Equal(out.Data, []byte(name)) {
-				t.t.Errorf("key %s opened something else", name)
+				t.domain.fail("key %s opened something else", name)
 			}
 			return finding{}, err
 		case "disable":
@@ -125,10 +126,10 @@ func (w *crew) settle() {
 		for _, s := range w.slots {
 			c := w.client(n, w.domain.app, kms.CredentialID{})
 			if c == nil {
-				w.t.Errorf("%s does not serve in the end", n.name)
+				w.domain.fail("%s does not serve in the end", n.name)
 				break
 			}
-			t := &turn{crew: w, who: int(w.next.Add(1)), at: n, client: c, slot: s}
+			t := &turn{crew: w, who: int(w.next.Add(1)), at: n, client: c, rng: rand.New(rand.NewPCG(0, 0)), slot: s}
 			if t.take(); t.has {
 				w.settleOne(t)
 			}
@@ -153,6 +154,6 @@ func (w *crew) settleOne(t *turn) {
 		return f, err
 	})
 	if err != nil && unanswered(err) && !errors.Is(err, kms.Denied) {
-		w.t.Errorf("%s does not answer in the end: %v", t.at.name, err)
+		w.domain.fail("%s does not answer in the end: %v", t.at.name, err)
 	}
 }

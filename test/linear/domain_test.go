@@ -35,6 +35,20 @@ type domain struct {
 	mu      sync.Mutex
 	leader  int // -1: not known
 	changes int // of the leader
+	planted bool
+	faults  []string // what went wrong, where a bug was planted
+}
+
+// fail fails the test, unless something has to go wrong.
+func (d *domain) fail(format string, args ...any) {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.planted {
+		d.t.Errorf(format, args...)
+		return
+	}
+	d.faults = append(d.faults, fmt.Sprintf(format, args...))
 }
 
 // A node is a node process, or none while it is down.
@@ -158,7 +172,7 @@ func (n *node) start(t *testing.T) {
 		n.url = ""
 		n.mu.Unlock()
 		if !killed {
-			t.Errorf("%s ended by itself: %v %s\n%s", n.name, err, said, stderr.String())
+			n.domain.fail("%s ended by itself: %v %s\n%s", n.name, err, said, stderr.String())
 		}
 		close(ended)
 	}()

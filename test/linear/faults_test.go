@@ -78,11 +78,17 @@ func (h *host) befall(f fault) {
 	time.Sleep(h.between(200, 1500))
 }
 
-// revive starts nodes again that have stopped to protect their disk.
+// superseded is why a node may stop by itself: only a start rids raft of entries that
+// no leader has.
+const superseded = "entries that were never committed made way for a snapshot"
+
+// revive starts nodes again that have stopped by themselves.
 func (h *host) revive() {
 	for _, n := range h.domain.nodes {
 		if why := n.stoppedBy(); why != "" {
-			h.t.Logf("%s had stopped, and is started again: %s", n.name, why)
+			if !strings.Contains(why, superseded) {
+				h.domain.fail("%s has stopped: %s", n.name, why)
+			}
 			h.faults["stopped by itself"]++
 			n.kill()
 			n.start(h.t)
@@ -273,4 +279,17 @@ func (h *host) relent() {
 	for _, n := range h.domain.nodes {
 		n.awaitServing(h.t)
 	}
+}
+
+// rivals has the two nodes that do not lead stand for election at the same time, out
+// of each other's reach, with only the leader to vote.
+func (h *host) rivals(n *node) {
+	a, b := (n.index+1)%len(h.domain.nodes), (n.index+2)%len(h.domain.nodes)
+	h.domain.network.set(rule{delay: 120 * time.Millisecond}, h.all()...)
+	h.domain.network.set(rule{blocked: true, lost: true}, way{a, b}, way{b, a})
+	n.signal(syscall.SIGSTOP)
+	time.Sleep(h.between(900, 1300))
+	n.signal(syscall.SIGCONT)
+	time.Sleep(h.between(3000, 5000))
+	h.domain.network.heal(h.all()...)
 }

@@ -117,7 +117,7 @@ func (w *crew) client(n *node, cred client.Credential, id kms.CredentialID) *cli
 	}
 	c, err := client.New(client.Config{URL: url, CA: w.domain.ca, AppID: cred.AppID, APIKey: cred.APIKey, CredentialID: id, Retries: -1, Timeout: callLimit})
 	if err != nil {
-		w.t.Error(err)
+		w.domain.fail("%v", err)
 		return nil
 	}
 	w.clients[at] = c
@@ -193,7 +193,7 @@ func (t *turn) do(x thing, c call, reads bool, f func(context.Context) (finding,
 		got = finding{failed: true, err: kms.KindOf(err)}
 	}
 	if errors.Is(err, kms.Internal) {
-		t.t.Errorf("%s %s at %s: %v", x.kind, c.what, t.at.name, err)
+		t.domain.fail("%s %s at %s: %v", x.kind, c.what, t.at.name, err)
 	}
 	switch {
 	case err == nil, !unanswered(err):

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/auditing"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/replica/storage"
 )
@@ -23,7 +24,14 @@ import (
 type Core = core.Core
 
 // Caller is an authenticated request.
-type Caller = core.Caller
+type Caller = core.Audited
+
+// An AuditSink keeps audit entries on the host. One that is an AuditSource too is
+// asked at start what it holds.
+type (
+	AuditSink   = auditing.Sink
+	AuditSource = auditing.Source
+)
 
 // Disk is where a node keeps its sealed files: append-only files of opaque
 // records, and small files that are replaced whole.
@@ -72,15 +80,31 @@ type Config struct {
 	// Mount makes the handler of the node's API.
 	Mount  func(*Node) http.Handler
 	Logger *slog.Logger
+	// Delay says how long what arrives waits before anything is done for it; while
+	// that is too long, work is refused. Nil: nobody knows. It is the host's word,
+	// which can refuse service anyhow.
+	Delay func() time.Duration
 	// ConnContext, where given, adds to the context of each API connection what
 	// a facade wants to keep beside it; see http.Server.
 	ConnContext func(ctx context.Context, c net.Conn) context.Context
 
+	// AuditSinks are where this node's audit entries go, by the names that policies
+	// require them by; see AuditSink. At most eight.
+	AuditSinks map[string]AuditSink
+	// AuditPatience is how long a sink may take for a batch; zero:
+	// auditing.DefaultPatience. Operations are refused within twice that.
+	AuditPatience time.Duration
+
 	MaxApps       uint32 // zero: core.DefaultMaxApps
+	MaxRequests   int    // under way at once; zero: traffic.DefaultMost
 	ReplayLimit   int    // requests remembered; zero: authn.DefaultReplayLimit
 	KeyCache      int    // parsed keys kept; zero: keyring.DefaultCache
 	SnapshotEvery int    // entries between snapshots; zero: replica.DefaultSnapshotEvery
 	SegmentSize   int    // bytes of a log file; zero: storage's default
+
+	// MaxInvocations lowers how often one version of a key encrypts with random
+	// nonces before the key is rotated; zero: the spec's limit, 2^32 for AES-GCM.
+	MaxInvocations uint64
 }
 
 func (c *Config) validate() error {

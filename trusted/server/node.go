@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/auditing"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/internal/keyring"
@@ -24,6 +26,7 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+	"github.com/holdfast-kms/holdfast/trusted/internal/traffic"
 )
 
 // stateDir is the folder, as the Disk understands it, of everything a node keeps.
@@ -46,6 +49,7 @@ type Node struct {
 	boot     *member.Boot // of this start
 	authn    *authn.Authenticator
 	core     *core.Core
+	audit    *auditing.Log
 	issuer   *issuer
 
 	standing    *standing
@@ -53,6 +57,8 @@ type Node struct {
 	runtimes    *runtimes.Keys
 	generations *generations
 	watched     watched
+	gate        *traffic.Gate
+	draining    atomic.Bool // Serve is letting requests under way finish
 	stopWork    context.CancelFunc
 	work        sync.WaitGroup
 	stopServing context.CancelFunc // of other nodes
@@ -125,6 +131,7 @@ func prepareNode(ctx context.Context, cfg Config) (*Node, *sealer, error) {
 	}
 	n := &Node{cfg: cfg, charter: charter, start: start, machine: state.New(), stopWork: func() {}, stopServing: func() {}}
 	n.standing = newStanding(&n.cfg, charter, claims)
+	n.gate = newGate(&n.cfg)
 	return n, s, nil
 }
 
@@ -171,8 +178,12 @@ func (n *Node) startWork() {
 		n.work.Go(func() { n.members.tick(ctx) })
 	}
 	n.work.Go(func() { n.turnEpochs(ctx) })
+	n.work.Go(func() { n.keepAudit(ctx) })
+	n.work.Go(func() { n.wear(ctx) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, beatInterval, n.core.Watches().Beat) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, traffic.Interval, n.gate.Adjust) })
 	n.work.Go(func() { n.generations.run(ctx) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, keepInterval, func() { n.keepSecrets(ctx) }) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
 	n.work.Go(func() {
 		n.cfg.Clock.Every(ctx, tickInterval, func() {
@@ -283,13 +294,18 @@ func (n *Node) assemble(ctx context.Context) error {
 	if n.authn, err = authn.New(authn.Config{Root: n.root, Start: start, ReplayLimit: n.cfg.ReplayLimit}); err != nil {
 		return err
 	}
+	if err := n.openAudit(view); err != nil {
+		return err
+	}
 	n.core = core.New(core.Config{Runtimes: n.runtimesConfig(), Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
-		Serving:  n.mayServe,
-		Admits:   n.standing.judgeUnder,
+		Serving: n.mayServe,
+		Admits:  n.admits, Audit: n.audit,
 		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
-		MaxApps:  n.cfg.MaxApps})
-	n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock)
-	return err
+		MaxApps:  n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
+	if n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock); err != nil {
+		return err
+	}
+	return n.core.StartAudit(context.Background())
 }
 
 // mayServe is nil while the policy in force lets this node serve, and it holds
@@ -362,6 +378,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serving the API: %w", err)
 	case <-ctx.Done():
 	}
+	n.draining.Store(true)
 	stopWatches() // streams do not end by themselves
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -382,8 +399,12 @@ func (n *Node) Close() error {
 		if n.core != nil {
 			n.core.Watches().End()
 		}
+		if n.gate != nil {
+			n.gate.End()
+		}
 		n.stopWork()
 		n.work.Wait()
+		n.closeAudit()
 		if n.replica != nil {
 			n.err = n.replica.Close()
 		}

@@ -25,6 +25,7 @@ func (n *Node) Status() kms.Status {
 	s.ReplayAge = n.authn.ReplayAge(now).Round(time.Second).String()
 	n.attestationStatus(&s, view, now)
 	policyStatus(&s, view, now)
+	n.auditStatus(&s, view.Policy())
 	n.membersStatus(&s, view)
 	return s
 }

@@ -43,7 +43,9 @@ var specs = names[kms.Spec]{
 	// Ours, in eHSM's style.
 	{"EH_HMAC_SHA_224", kms.HMACSHA224}, {"EH_HMAC_SHA_256", kms.HMACSHA256},
 	{"EH_HMAC_SHA_384", kms.HMACSHA384}, {"EH_HMAC_SHA_512", kms.HMACSHA512},
-	{"EH_ED25519", kms.Ed25519},
+	{"EH_ED25519", kms.Ed25519}, {"EH_X25519", kms.X25519},
+	{"EH_ML_KEM_768", kms.MLKEM768}, {"EH_ML_KEM_1024", kms.MLKEM1024},
+	{"EH_ML_DSA_44", kms.MLDSA44}, {"EH_ML_DSA_65", kms.MLDSA65}, {"EH_ML_DSA_87", kms.MLDSA87},
 }
 
 var origins = names[kms.Origin]{
@@ -53,6 +55,10 @@ var origins = names[kms.Origin]{
 var usages = names[kms.Usages]{
 	{"EH_KEYUSAGE_ENCRYPT_DECRYPT", kms.EncryptDecrypt}, {"EH_KEYUSAGE_SIGN_VERIFY", kms.SignVerify},
 	{"EH_KEYUSAGE_GENERATE_VERIFY_MAC", kms.GenerateVerifyMAC}, // ours
+	// Ours too; such keys are used over the native API. With RAW they hand out the
+	// shared secret as it is.
+	{"EH_KEYUSAGE_AGREE", kms.KeyAgreement}, {"EH_KEYUSAGE_AGREE_RAW", kms.KeyAgreement | kms.Usages(kms.UseRaw)},
+	{"EH_KEYUSAGE_ENCAPSULATE", kms.Encapsulation}, {"EH_KEYUSAGE_ENCAPSULATE_RAW", kms.Encapsulation | kms.Usages(kms.UseRaw)},
 }
 
 var paddings = names[kms.Padding]{
@@ -68,6 +74,7 @@ var wrappings = names[kms.Wrapping]{
 	{"EH_RSA_PKCS1", kms.WrapPKCS1}, {"EH_RSA_PKCS1_OAEP", kms.WrapOAEP},
 	{"EH_PAD_RSA_PKCS1", kms.WrapPKCS1}, {"EH_PAD_RSA_PKCS1_OAEP", kms.WrapOAEP}, // as the documents have them
 	{"EH_RSA_AES_KEY_WRAP", kms.WrapOAEPAES}, // ours, for what is longer than one RSA block
+	{"EH_PAD_NONE", kms.WrapSM2},             // to SM2, which has no padding
 }
 
 var digests = names[kms.Digest]{

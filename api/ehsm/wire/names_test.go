@@ -16,7 +16,8 @@ func TestSpecNames(t *testing.T) {
 		"EH_SM2": kms.SM2, "EH_SM4_CTR": kms.SM4CTR, "EH_SM4_CBC": kms.SM4CBC, "EH_HMAC": kms.HMACSHA256,
 		// Ours.
 		"EH_HMAC_SHA_224": kms.HMACSHA224, "EH_HMAC_SHA_384": kms.HMACSHA384, "EH_HMAC_SHA_512": kms.HMACSHA512,
-		"EH_ED25519": kms.Ed25519,
+		"EH_ED25519": kms.Ed25519, "EH_X25519": kms.X25519, "EH_ML_KEM_768": kms.MLKEM768, "EH_ML_KEM_1024": kms.MLKEM1024,
+		"EH_ML_DSA_44": kms.MLDSA44, "EH_ML_DSA_65": kms.MLDSA65, "EH_ML_DSA_87": kms.MLDSA87,
 	}
 	roundTrip(t, wire.ParseSpec, wire.SpecName, tests, map[string]kms.Spec{"EH_HMAC_SHA_256": kms.HMACSHA256})
 	for _, unknown := range []string{"", "1", "eh_aes_gcm_128", "EH_AES_GCM_128 ", "AES-128-GCM"} {
@@ -68,12 +69,14 @@ func TestNames(t *testing.T) {
 		"EH_INTERNAL_KEY": kms.Generated, "EH_EXTERNAL_KEY": kms.Imported}, nil)
 	roundTrip(t, wire.ParseUsages, wire.UsagesName, map[string]kms.Usages{
 		"EH_KEYUSAGE_ENCRYPT_DECRYPT": kms.EncryptDecrypt, "EH_KEYUSAGE_SIGN_VERIFY": kms.SignVerify,
-		"EH_KEYUSAGE_GENERATE_VERIFY_MAC": kms.GenerateVerifyMAC}, nil)
+		"EH_KEYUSAGE_GENERATE_VERIFY_MAC": kms.GenerateVerifyMAC, "EH_KEYUSAGE_AGREE": kms.Usages(kms.UseAgree),
+		"EH_KEYUSAGE_AGREE_RAW": kms.Usages(kms.UseAgree | kms.UseRaw), "EH_KEYUSAGE_ENCAPSULATE": kms.Usages(kms.UseWrap | kms.UseUnwrap),
+		"EH_KEYUSAGE_ENCAPSULATE_RAW": kms.Usages(kms.UseWrap | kms.UseUnwrap | kms.UseRaw)}, nil)
 	roundTrip(t, wire.ParsePadding, wire.PaddingName, map[string]kms.Padding{
 		"EH_PAD_NONE": kms.PaddingNone, "EH_RSA_PKCS1": kms.PaddingPKCS1, "EH_RSA_PKCS1_PSS": kms.PaddingPSS, "EH_RSA_PKCS1_OAEP": kms.PaddingOAEP},
 		map[string]kms.Padding{"EH_PAD_RSA_PKCS1": kms.PaddingPKCS1, "EH_PAD_RSA_PKCS1_PSS": kms.PaddingPSS, "EH_PAD_RSA_PKCS1_OAEP": kms.PaddingOAEP})
 	roundTrip(t, wire.ParseWrapping, wire.WrappingName, map[string]kms.Wrapping{
-		"EH_RSA_PKCS1": kms.WrapPKCS1, "EH_RSA_PKCS1_OAEP": kms.WrapOAEP, "EH_RSA_AES_KEY_WRAP": kms.WrapOAEPAES},
+		"EH_RSA_PKCS1": kms.WrapPKCS1, "EH_RSA_PKCS1_OAEP": kms.WrapOAEP, "EH_RSA_AES_KEY_WRAP": kms.WrapOAEPAES, "EH_PAD_NONE": kms.WrapSM2},
 		map[string]kms.Wrapping{"EH_PAD_RSA_PKCS1": kms.WrapPKCS1, "EH_PAD_RSA_PKCS1_OAEP": kms.WrapOAEP})
 	roundTrip(t, wire.ParseDigest, wire.DigestName, map[string]kms.Digest{
 		"EH_SHA_224": kms.SHA224, "EH_SHA_256": kms.SHA256, "EH_SHA_384": kms.SHA384, "EH_SHA_512": kms.SHA512, "EH_SM3": kms.SM3}, nil)

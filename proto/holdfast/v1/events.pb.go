@@ -315,7 +315,8 @@ type Event struct {
 	Number        uint64                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
 	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
-	NodeId        string                 `protobuf:"bytes,10,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Secret        string                 `protobuf:"bytes,10,opt,name=secret,proto3" json:"secret,omitempty"` // its name
+	NodeId        string                 `protobuf:"bytes,11,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +414,13 @@ func (x *Event) GetReason() string {
 	return ""
 }
 
+func (x *Event) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
 func (x *Event) GetNodeId() string {
 	if x != nil {
 		return x.NodeId
@@ -438,7 +446,7 @@ const file_holdfast_v1_events_proto_rawDesc = "" +
 	"\x04from\"h\n" +
 	"\x13WatchEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.holdfast.v1.EventR\x06events\x12%\n" +
-	"\x02at\x18\x02 \x01(\v2\x15.holdfast.v1.PositionR\x02at\"\xc5\x02\n" +
+	"\x02at\x18\x02 \x01(\v2\x15.holdfast.v1.PositionR\x02at\"\xdd\x02\n" +
 	"\x05Event\x121\n" +
 	"\bposition\x18\x01 \x01(\v2\x15.holdfast.v1.PositionR\bposition\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -448,9 +456,10 @@ const file_holdfast_v1_events_proto_rawDesc = "" +
 	"\x05alias\x18\x06 \x01(\tR\x05alias\x12\x16\n" +
 	"\x06number\x18\a \x01(\x04R\x06number\x12*\n" +
 	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\x12\x17\n" +
-	"\anode_id\x18\n" +
-	" \x01(\tR\x06nodeId2\xb6\x01\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x16\n" +
+	"\x06secret\x18\n" +
+	" \x01(\tR\x06secret\x12\x17\n" +
+	"\anode_id\x18\v \x01(\tR\x06nodeId2\xb6\x01\n" +
 	"\fEventService\x12R\n" +
 	"\vWatchStatus\x12\x1f.holdfast.v1.WatchStatusRequest\x1a .holdfast.v1.WatchStatusResponse0\x01\x12R\n" +
 	"\vWatchEvents\x12\x1f.holdfast.v1.WatchEventsRequest\x1a .holdfast.v1.WatchEventsResponse0\x01B?Z=github.com/holdfast-kms/holdfast/proto/holdfast/v1;holdfastv1b\x06proto3"

@@ -80,25 +80,29 @@ func (Layout) EnumDescriptor() ([]byte, []int) {
 
 // Key is everything that its owner may be told of a key.
 type Key struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec           string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`     // "AES-256-GCM", "RSA-3072", "EC-P256", …
-	Usages         []string               `protobuf:"bytes,3,rep,name=usages,proto3" json:"usages,omitempty"` // "encrypt", "decrypt", "sign", "verify", "mac", …
-	State          string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`   // "enabled", "disabled", "pending-import", "pending-deletion", …
-	Origin         string                 `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"` // "generated" or "imported"
-	Exportable     bool                   `protobuf:"varint,6,opt,name=exportable,proto3" json:"exportable,omitempty"`
-	Created        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
-	Expires        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires,proto3" json:"expires,omitempty"`                                       // absent: never
-	Deletion       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=deletion,proto3" json:"deletion,omitempty"`                                     // when it is destroyed; absent: it is not
-	CurrentVersion uint32                 `protobuf:"varint,10,opt,name=current_version,json=currentVersion,proto3" json:"current_version,omitempty"` // 0: it waits for its material
-	Versions       []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`                                    // oldest first
-	Description    string                 `protobuf:"bytes,12,opt,name=description,proto3" json:"description,omitempty"`
-	Tags           []*Tag                 `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`                // in order of their names
-	Aliases        []string               `protobuf:"bytes,14,rep,name=aliases,proto3" json:"aliases,omitempty"`          // in order
-	Conditioned    bool                   `protobuf:"varint,15,opt,name=conditioned,proto3" json:"conditioned,omitempty"` // only programs that its condition names may use it
-	Revision       uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`       // moves with every change of the key
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Id                 string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec               string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`     // "AES-256-GCM", "RSA-3072", "EC-P256", …
+	Usages             []string               `protobuf:"bytes,3,rep,name=usages,proto3" json:"usages,omitempty"` // "encrypt", "decrypt", "sign", "verify", "mac", …
+	State              string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`   // "enabled", "disabled", "pending-import", "pending-deletion", …
+	Origin             string                 `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"` // "generated" or "imported"
+	Exportable         bool                   `protobuf:"varint,6,opt,name=exportable,proto3" json:"exportable,omitempty"`
+	Created            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	Expires            *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires,proto3" json:"expires,omitempty"`                                       // absent: never
+	Deletion           *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=deletion,proto3" json:"deletion,omitempty"`                                     // when it is destroyed; absent: it is not
+	CurrentVersion     uint32                 `protobuf:"varint,10,opt,name=current_version,json=currentVersion,proto3" json:"current_version,omitempty"` // 0: it waits for its material
+	Versions           []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`                                    // oldest first
+	Description        string                 `protobuf:"bytes,12,opt,name=description,proto3" json:"description,omitempty"`
+	Tags               []*Tag                 `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`                                                          // in order of their names
+	Aliases            []string               `protobuf:"bytes,14,rep,name=aliases,proto3" json:"aliases,omitempty"`                                                    // in order
+	Conditioned        bool                   `protobuf:"varint,15,opt,name=conditioned,proto3" json:"conditioned,omitempty"`                                           // only programs that its condition names may use it
+	Revision           uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`                                                 // moves with every change of the key
+	RotationPeriodDays uint32                 `protobuf:"varint,17,opt,name=rotation_period_days,json=rotationPeriodDays,proto3" json:"rotation_period_days,omitempty"` // 0: it is not rotated by itself
+	NextRotation       *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"`
+	LastUsed           *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"` // when the epoch began in which it was used last; absent: it was not
+	Warnings           []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                 // what its owner should do
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
@@ -243,11 +247,40 @@ func (x *Key) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Key) GetRotationPeriodDays() uint32 {
+	if x != nil {
+		return x.RotationPeriodDays
+	}
+	return 0
+}
+
+func (x *Key) GetNextRotation() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextRotation
+	}
+	return nil
+}
+
+func (x *Key) GetLastUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUsed
+	}
+	return nil
+}
+
+func (x *Key) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type KeyVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "enabled" or "disabled"
 	Created       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created,proto3" json:"created,omitempty"`
+	Invocations   uint64                 `protobuf:"varint,4,opt,name=invocations,proto3" json:"invocations,omitempty"` // AES-GCM: no more encryptions than so many were done with it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +334,13 @@ func (x *KeyVersion) GetCreated() *timestamppb.Timestamp {
 		return x.Created
 	}
 	return nil
+}
+
+func (x *KeyVersion) GetInvocations() uint64 {
+	if x != nil {
+		return x.Invocations
+	}
+	return 0
 }
 
 // Tag is a name, 1 to 128 bytes, and a value, at most 256, of printable text.
@@ -357,18 +397,19 @@ func (x *Tag) GetValue() string {
 }
 
 type CreateKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          string                 `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`              // empty: "AES-256-GCM"
-	Usages        []string               `protobuf:"bytes,2,rep,name=usages,proto3" json:"usages,omitempty"`          // none: what the spec is for
-	Origin        string                 `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`          // empty: "generated"; "imported": it waits for ImportKeyMaterial
-	Exportable    bool                   `protobuf:"varint,4,opt,name=exportable,proto3" json:"exportable,omitempty"` // for good
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
-	Description   string                 `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"` // at most 1024 bytes
-	Tags          []*Tag                 `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`               // at most 50
-	Alias         string                 `protobuf:"bytes,8,opt,name=alias,proto3" json:"alias,omitempty"`             // made with the key, in one step
-	Condition     string                 `protobuf:"bytes,9,opt,name=condition,proto3" json:"condition,omitempty"`     // JSON; empty: none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Spec               string                 `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`              // empty: "AES-256-GCM"
+	Usages             []string               `protobuf:"bytes,2,rep,name=usages,proto3" json:"usages,omitempty"`          // none: what the spec is for
+	Origin             string                 `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`          // empty: "generated"; "imported": it waits for ImportKeyMaterial
+	Exportable         bool                   `protobuf:"varint,4,opt,name=exportable,proto3" json:"exportable,omitempty"` // for good
+	Expires            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	Description        string                 `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`                                             // at most 1024 bytes
+	Tags               []*Tag                 `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`                                                           // at most 50
+	Alias              string                 `protobuf:"bytes,8,opt,name=alias,proto3" json:"alias,omitempty"`                                                         // made with the key, in one step
+	Condition          string                 `protobuf:"bytes,9,opt,name=condition,proto3" json:"condition,omitempty"`                                                 // JSON; empty: none
+	RotationPeriodDays uint32                 `protobuf:"varint,10,opt,name=rotation_period_days,json=rotationPeriodDays,proto3" json:"rotation_period_days,omitempty"` // 1 to 3650; 0: it is not rotated by itself
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *CreateKeyRequest) Reset() {
@@ -462,6 +503,13 @@ func (x *CreateKeyRequest) GetCondition() string {
 		return x.Condition
 	}
 	return ""
+}
+
+func (x *CreateKeyRequest) GetRotationPeriodDays() uint32 {
+	if x != nil {
+		return x.RotationPeriodDays
+	}
+	return 0
 }
 
 type CreateKeyResponse struct {
@@ -972,6 +1020,102 @@ func (x *RotateKeyResponse) GetKey() *Key {
 	return nil
 }
 
+type SetKeyRotationRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Key                string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	RotationPeriodDays uint32                 `protobuf:"varint,2,opt,name=rotation_period_days,json=rotationPeriodDays,proto3" json:"rotation_period_days,omitempty"` // 1 to 3650; 0: not any more
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *SetKeyRotationRequest) Reset() {
+	*x = SetKeyRotationRequest{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetKeyRotationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetKeyRotationRequest) ProtoMessage() {}
+
+func (x *SetKeyRotationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetKeyRotationRequest.ProtoReflect.Descriptor instead.
+func (*SetKeyRotationRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetKeyRotationRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SetKeyRotationRequest) GetRotationPeriodDays() uint32 {
+	if x != nil {
+		return x.RotationPeriodDays
+	}
+	return 0
+}
+
+type SetKeyRotationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetKeyRotationResponse) Reset() {
+	*x = SetKeyRotationResponse{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetKeyRotationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetKeyRotationResponse) ProtoMessage() {}
+
+func (x *SetKeyRotationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetKeyRotationResponse.ProtoReflect.Descriptor instead.
+func (*SetKeyRotationResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SetKeyRotationResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 type SetKeyVersionStateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -983,7 +1127,7 @@ type SetKeyVersionStateRequest struct {
 
 func (x *SetKeyVersionStateRequest) Reset() {
 	*x = SetKeyVersionStateRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[15]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1139,7 @@ func (x *SetKeyVersionStateRequest) String() string {
 func (*SetKeyVersionStateRequest) ProtoMessage() {}
 
 func (x *SetKeyVersionStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[15]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1152,7 @@ func (x *SetKeyVersionStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyVersionStateRequest.ProtoReflect.Descriptor instead.
 func (*SetKeyVersionStateRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetKeyVersionStateRequest) GetKey() string {
@@ -1041,7 +1185,7 @@ type SetKeyVersionStateResponse struct {
 
 func (x *SetKeyVersionStateResponse) Reset() {
 	*x = SetKeyVersionStateResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[16]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1197,7 @@ func (x *SetKeyVersionStateResponse) String() string {
 func (*SetKeyVersionStateResponse) ProtoMessage() {}
 
 func (x *SetKeyVersionStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[16]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1210,7 @@ func (x *SetKeyVersionStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyVersionStateResponse.ProtoReflect.Descriptor instead.
 func (*SetKeyVersionStateResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{16}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetKeyVersionStateResponse) GetKey() *Key {
@@ -1086,7 +1230,7 @@ type ScheduleKeyDeletionRequest struct {
 
 func (x *ScheduleKeyDeletionRequest) Reset() {
 	*x = ScheduleKeyDeletionRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[17]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1242,7 @@ func (x *ScheduleKeyDeletionRequest) String() string {
 func (*ScheduleKeyDeletionRequest) ProtoMessage() {}
 
 func (x *ScheduleKeyDeletionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[17]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1255,7 @@ func (x *ScheduleKeyDeletionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleKeyDeletionRequest.ProtoReflect.Descriptor instead.
 func (*ScheduleKeyDeletionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScheduleKeyDeletionRequest) GetKey() string {
@@ -1137,7 +1281,7 @@ type ScheduleKeyDeletionResponse struct {
 
 func (x *ScheduleKeyDeletionResponse) Reset() {
 	*x = ScheduleKeyDeletionResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[18]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1293,7 @@ func (x *ScheduleKeyDeletionResponse) String() string {
 func (*ScheduleKeyDeletionResponse) ProtoMessage() {}
 
 func (x *ScheduleKeyDeletionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[18]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1306,7 @@ func (x *ScheduleKeyDeletionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleKeyDeletionResponse.ProtoReflect.Descriptor instead.
 func (*ScheduleKeyDeletionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScheduleKeyDeletionResponse) GetKey() *Key {
@@ -1181,7 +1325,7 @@ type CancelKeyDeletionRequest struct {
 
 func (x *CancelKeyDeletionRequest) Reset() {
 	*x = CancelKeyDeletionRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[19]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1337,7 @@ func (x *CancelKeyDeletionRequest) String() string {
 func (*CancelKeyDeletionRequest) ProtoMessage() {}
 
 func (x *CancelKeyDeletionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[19]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1350,7 @@ func (x *CancelKeyDeletionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelKeyDeletionRequest.ProtoReflect.Descriptor instead.
 func (*CancelKeyDeletionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelKeyDeletionRequest) GetKey() string {
@@ -1225,7 +1369,7 @@ type CancelKeyDeletionResponse struct {
 
 func (x *CancelKeyDeletionResponse) Reset() {
 	*x = CancelKeyDeletionResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[20]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1381,7 @@ func (x *CancelKeyDeletionResponse) String() string {
 func (*CancelKeyDeletionResponse) ProtoMessage() {}
 
 func (x *CancelKeyDeletionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[20]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1394,7 @@ func (x *CancelKeyDeletionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelKeyDeletionResponse.ProtoReflect.Descriptor instead.
 func (*CancelKeyDeletionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelKeyDeletionResponse) GetKey() *Key {
@@ -1269,7 +1413,7 @@ type DeleteKeyRequest struct {
 
 func (x *DeleteKeyRequest) Reset() {
 	*x = DeleteKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[21]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1425,7 @@ func (x *DeleteKeyRequest) String() string {
 func (*DeleteKeyRequest) ProtoMessage() {}
 
 func (x *DeleteKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[21]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1438,7 @@ func (x *DeleteKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteKeyRequest) GetKey() string {
@@ -1312,7 +1456,7 @@ type DeleteKeyResponse struct {
 
 func (x *DeleteKeyResponse) Reset() {
 	*x = DeleteKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[22]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1468,7 @@ func (x *DeleteKeyResponse) String() string {
 func (*DeleteKeyResponse) ProtoMessage() {}
 
 func (x *DeleteKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[22]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1481,7 @@ func (x *DeleteKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyResponse.ProtoReflect.Descriptor instead.
 func (*DeleteKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{24}
 }
 
 type UpdateKeyDescriptionRequest struct {
@@ -1350,7 +1494,7 @@ type UpdateKeyDescriptionRequest struct {
 
 func (x *UpdateKeyDescriptionRequest) Reset() {
 	*x = UpdateKeyDescriptionRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[23]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1506,7 @@ func (x *UpdateKeyDescriptionRequest) String() string {
 func (*UpdateKeyDescriptionRequest) ProtoMessage() {}
 
 func (x *UpdateKeyDescriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[23]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1519,7 @@ func (x *UpdateKeyDescriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyDescriptionRequest.ProtoReflect.Descriptor instead.
 func (*UpdateKeyDescriptionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateKeyDescriptionRequest) GetKey() string {
@@ -1401,7 +1545,7 @@ type UpdateKeyDescriptionResponse struct {
 
 func (x *UpdateKeyDescriptionResponse) Reset() {
 	*x = UpdateKeyDescriptionResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[24]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1557,7 @@ func (x *UpdateKeyDescriptionResponse) String() string {
 func (*UpdateKeyDescriptionResponse) ProtoMessage() {}
 
 func (x *UpdateKeyDescriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[24]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1570,7 @@ func (x *UpdateKeyDescriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyDescriptionResponse.ProtoReflect.Descriptor instead.
 func (*UpdateKeyDescriptionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateKeyDescriptionResponse) GetKey() *Key {
@@ -1446,7 +1590,7 @@ type TagKeyRequest struct {
 
 func (x *TagKeyRequest) Reset() {
 	*x = TagKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[25]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1602,7 @@ func (x *TagKeyRequest) String() string {
 func (*TagKeyRequest) ProtoMessage() {}
 
 func (x *TagKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[25]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1615,7 @@ func (x *TagKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TagKeyRequest.ProtoReflect.Descriptor instead.
 func (*TagKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{25}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TagKeyRequest) GetKey() string {
@@ -1497,7 +1641,7 @@ type TagKeyResponse struct {
 
 func (x *TagKeyResponse) Reset() {
 	*x = TagKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[26]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1653,7 @@ func (x *TagKeyResponse) String() string {
 func (*TagKeyResponse) ProtoMessage() {}
 
 func (x *TagKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[26]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1666,7 @@ func (x *TagKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TagKeyResponse.ProtoReflect.Descriptor instead.
 func (*TagKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{26}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TagKeyResponse) GetKey() *Key {
@@ -1542,7 +1686,7 @@ type UntagKeyRequest struct {
 
 func (x *UntagKeyRequest) Reset() {
 	*x = UntagKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[27]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1698,7 @@ func (x *UntagKeyRequest) String() string {
 func (*UntagKeyRequest) ProtoMessage() {}
 
 func (x *UntagKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[27]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1711,7 @@ func (x *UntagKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UntagKeyRequest.ProtoReflect.Descriptor instead.
 func (*UntagKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{27}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UntagKeyRequest) GetKey() string {
@@ -1593,7 +1737,7 @@ type UntagKeyResponse struct {
 
 func (x *UntagKeyResponse) Reset() {
 	*x = UntagKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[28]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1749,7 @@ func (x *UntagKeyResponse) String() string {
 func (*UntagKeyResponse) ProtoMessage() {}
 
 func (x *UntagKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[28]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1762,7 @@ func (x *UntagKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UntagKeyResponse.ProtoReflect.Descriptor instead.
 func (*UntagKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{28}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UntagKeyResponse) GetKey() *Key {
@@ -1640,7 +1784,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[29]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1796,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[29]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1809,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{29}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Alias) GetName() string {
@@ -1706,7 +1850,7 @@ type CreateAliasRequest struct {
 
 func (x *CreateAliasRequest) Reset() {
 	*x = CreateAliasRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[30]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1862,7 @@ func (x *CreateAliasRequest) String() string {
 func (*CreateAliasRequest) ProtoMessage() {}
 
 func (x *CreateAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[30]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1875,7 @@ func (x *CreateAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAliasRequest.ProtoReflect.Descriptor instead.
 func (*CreateAliasRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{30}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateAliasRequest) GetAlias() string {
@@ -1757,7 +1901,7 @@ type CreateAliasResponse struct {
 
 func (x *CreateAliasResponse) Reset() {
 	*x = CreateAliasResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[31]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1913,7 @@ func (x *CreateAliasResponse) String() string {
 func (*CreateAliasResponse) ProtoMessage() {}
 
 func (x *CreateAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[31]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1926,7 @@ func (x *CreateAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAliasResponse.ProtoReflect.Descriptor instead.
 func (*CreateAliasResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{31}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateAliasResponse) GetAlias() *Alias {
@@ -1802,7 +1946,7 @@ type UpdateAliasRequest struct {
 
 func (x *UpdateAliasRequest) Reset() {
 	*x = UpdateAliasRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[32]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1958,7 @@ func (x *UpdateAliasRequest) String() string {
 func (*UpdateAliasRequest) ProtoMessage() {}
 
 func (x *UpdateAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[32]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1971,7 @@ func (x *UpdateAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAliasRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAliasRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{32}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateAliasRequest) GetAlias() string {
@@ -1853,7 +1997,7 @@ type UpdateAliasResponse struct {
 
 func (x *UpdateAliasResponse) Reset() {
 	*x = UpdateAliasResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[33]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2009,7 @@ func (x *UpdateAliasResponse) String() string {
 func (*UpdateAliasResponse) ProtoMessage() {}
 
 func (x *UpdateAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[33]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2022,7 @@ func (x *UpdateAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAliasResponse.ProtoReflect.Descriptor instead.
 func (*UpdateAliasResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{33}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateAliasResponse) GetAlias() *Alias {
@@ -1897,7 +2041,7 @@ type DeleteAliasRequest struct {
 
 func (x *DeleteAliasRequest) Reset() {
 	*x = DeleteAliasRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[34]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2053,7 @@ func (x *DeleteAliasRequest) String() string {
 func (*DeleteAliasRequest) ProtoMessage() {}
 
 func (x *DeleteAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[34]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2066,7 @@ func (x *DeleteAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAliasRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAliasRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{34}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteAliasRequest) GetAlias() string {
@@ -1940,7 +2084,7 @@ type DeleteAliasResponse struct {
 
 func (x *DeleteAliasResponse) Reset() {
 	*x = DeleteAliasResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[35]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2096,7 @@ func (x *DeleteAliasResponse) String() string {
 func (*DeleteAliasResponse) ProtoMessage() {}
 
 func (x *DeleteAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[35]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2109,7 @@ func (x *DeleteAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAliasResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAliasResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{35}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{37}
 }
 
 type ListAliasesRequest struct {
@@ -1979,7 +2123,7 @@ type ListAliasesRequest struct {
 
 func (x *ListAliasesRequest) Reset() {
 	*x = ListAliasesRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[36]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2135,7 @@ func (x *ListAliasesRequest) String() string {
 func (*ListAliasesRequest) ProtoMessage() {}
 
 func (x *ListAliasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[36]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2148,7 @@ func (x *ListAliasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAliasesRequest.ProtoReflect.Descriptor instead.
 func (*ListAliasesRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{36}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListAliasesRequest) GetKey() string {
@@ -2038,7 +2182,7 @@ type ListAliasesResponse struct {
 
 func (x *ListAliasesResponse) Reset() {
 	*x = ListAliasesResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[37]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2194,7 @@ func (x *ListAliasesResponse) String() string {
 func (*ListAliasesResponse) ProtoMessage() {}
 
 func (x *ListAliasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[37]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2207,7 @@ func (x *ListAliasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAliasesResponse.ProtoReflect.Descriptor instead.
 func (*ListAliasesResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{37}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListAliasesResponse) GetAliases() []*Alias {
@@ -2092,7 +2236,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[38]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2248,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[38]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2261,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{38}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Binding) GetAad() []byte {
@@ -2147,7 +2291,7 @@ type EncryptRequest struct {
 
 func (x *EncryptRequest) Reset() {
 	*x = EncryptRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[39]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2303,7 @@ func (x *EncryptRequest) String() string {
 func (*EncryptRequest) ProtoMessage() {}
 
 func (x *EncryptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[39]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2316,7 @@ func (x *EncryptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncryptRequest.ProtoReflect.Descriptor instead.
 func (*EncryptRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{39}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EncryptRequest) GetKey() string {
@@ -2221,7 +2365,7 @@ type EncryptResponse struct {
 
 func (x *EncryptResponse) Reset() {
 	*x = EncryptResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[40]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2377,7 @@ func (x *EncryptResponse) String() string {
 func (*EncryptResponse) ProtoMessage() {}
 
 func (x *EncryptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[40]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2390,7 @@ func (x *EncryptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncryptResponse.ProtoReflect.Descriptor instead.
 func (*EncryptResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{40}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EncryptResponse) GetKeyId() string {
@@ -2277,13 +2421,14 @@ type DecryptRequest struct {
 	Binding       *Binding               `protobuf:"bytes,3,opt,name=binding,proto3" json:"binding,omitempty"`
 	Layout        Layout                 `protobuf:"varint,4,opt,name=layout,proto3,enum=holdfast.v1.Layout" json:"layout,omitempty"`
 	Padding       string                 `protobuf:"bytes,5,opt,name=padding,proto3" json:"padding,omitempty"`
+	Version       uint32                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"` // that encrypted it, where the ciphertext does not say; 0: the newest 16 are tried
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DecryptRequest) Reset() {
 	*x = DecryptRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[41]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2440,7 @@ func (x *DecryptRequest) String() string {
 func (*DecryptRequest) ProtoMessage() {}
 
 func (x *DecryptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[41]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2453,7 @@ func (x *DecryptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptRequest.ProtoReflect.Descriptor instead.
 func (*DecryptRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{41}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DecryptRequest) GetKey() string {
@@ -2346,6 +2491,13 @@ func (x *DecryptRequest) GetPadding() string {
 	return ""
 }
 
+func (x *DecryptRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 type DecryptResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -2357,7 +2509,7 @@ type DecryptResponse struct {
 
 func (x *DecryptResponse) Reset() {
 	*x = DecryptResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[42]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2521,7 @@ func (x *DecryptResponse) String() string {
 func (*DecryptResponse) ProtoMessage() {}
 
 func (x *DecryptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[42]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2534,7 @@ func (x *DecryptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptResponse.ProtoReflect.Descriptor instead.
 func (*DecryptResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{42}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DecryptResponse) GetKeyId() string {
@@ -2417,13 +2569,14 @@ type ReEncryptRequest struct {
 	TargetBinding *Binding               `protobuf:"bytes,7,opt,name=target_binding,json=targetBinding,proto3" json:"target_binding,omitempty"`
 	TargetLayout  Layout                 `protobuf:"varint,8,opt,name=target_layout,json=targetLayout,proto3,enum=holdfast.v1.Layout" json:"target_layout,omitempty"`
 	TargetPadding string                 `protobuf:"bytes,9,opt,name=target_padding,json=targetPadding,proto3" json:"target_padding,omitempty"`
+	SourceVersion uint32                 `protobuf:"varint,10,opt,name=source_version,json=sourceVersion,proto3" json:"source_version,omitempty"` // as in DecryptRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReEncryptRequest) Reset() {
 	*x = ReEncryptRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[43]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2588,7 @@ func (x *ReEncryptRequest) String() string {
 func (*ReEncryptRequest) ProtoMessage() {}
 
 func (x *ReEncryptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[43]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2601,7 @@ func (x *ReEncryptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReEncryptRequest.ProtoReflect.Descriptor instead.
 func (*ReEncryptRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{43}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReEncryptRequest) GetSourceKey() string {
@@ -2514,6 +2667,13 @@ func (x *ReEncryptRequest) GetTargetPadding() string {
 	return ""
 }
 
+func (x *ReEncryptRequest) GetSourceVersion() uint32 {
+	if x != nil {
+		return x.SourceVersion
+	}
+	return 0
+}
+
 type ReEncryptResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"` // that it is encrypted under now
@@ -2527,7 +2687,7 @@ type ReEncryptResponse struct {
 
 func (x *ReEncryptResponse) Reset() {
 	*x = ReEncryptResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[44]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2699,7 @@ func (x *ReEncryptResponse) String() string {
 func (*ReEncryptResponse) ProtoMessage() {}
 
 func (x *ReEncryptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[44]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2712,7 @@ func (x *ReEncryptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReEncryptResponse.ProtoReflect.Descriptor instead.
 func (*ReEncryptResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{44}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReEncryptResponse) GetKeyId() string {
@@ -2602,7 +2762,7 @@ type GenerateDataKeyRequest struct {
 
 func (x *GenerateDataKeyRequest) Reset() {
 	*x = GenerateDataKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[45]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2774,7 @@ func (x *GenerateDataKeyRequest) String() string {
 func (*GenerateDataKeyRequest) ProtoMessage() {}
 
 func (x *GenerateDataKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[45]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2787,7 @@ func (x *GenerateDataKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateDataKeyRequest.ProtoReflect.Descriptor instead.
 func (*GenerateDataKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{45}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GenerateDataKeyRequest) GetKey() string {
@@ -2670,7 +2830,7 @@ type GenerateDataKeyResponse struct {
 
 func (x *GenerateDataKeyResponse) Reset() {
 	*x = GenerateDataKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[46]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2842,7 @@ func (x *GenerateDataKeyResponse) String() string {
 func (*GenerateDataKeyResponse) ProtoMessage() {}
 
 func (x *GenerateDataKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[46]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2855,7 @@ func (x *GenerateDataKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateDataKeyResponse.ProtoReflect.Descriptor instead.
 func (*GenerateDataKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{46}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GenerateDataKeyResponse) GetKeyId() string {
@@ -2738,7 +2898,7 @@ type GenerateDataKeyWithoutPlaintextRequest struct {
 
 func (x *GenerateDataKeyWithoutPlaintextRequest) Reset() {
 	*x = GenerateDataKeyWithoutPlaintextRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[47]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2910,7 @@ func (x *GenerateDataKeyWithoutPlaintextRequest) String() string {
 func (*GenerateDataKeyWithoutPlaintextRequest) ProtoMessage() {}
 
 func (x *GenerateDataKeyWithoutPlaintextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[47]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2923,7 @@ func (x *GenerateDataKeyWithoutPlaintextRequest) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use GenerateDataKeyWithoutPlaintextRequest.ProtoReflect.Descriptor instead.
 func (*GenerateDataKeyWithoutPlaintextRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{47}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GenerateDataKeyWithoutPlaintextRequest) GetKey() string {
@@ -2805,7 +2965,7 @@ type GenerateDataKeyWithoutPlaintextResponse struct {
 
 func (x *GenerateDataKeyWithoutPlaintextResponse) Reset() {
 	*x = GenerateDataKeyWithoutPlaintextResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[48]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2977,7 @@ func (x *GenerateDataKeyWithoutPlaintextResponse) String() string {
 func (*GenerateDataKeyWithoutPlaintextResponse) ProtoMessage() {}
 
 func (x *GenerateDataKeyWithoutPlaintextResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[48]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +2990,7 @@ func (x *GenerateDataKeyWithoutPlaintextResponse) ProtoReflect() protoreflect.Me
 
 // Deprecated: Use GenerateDataKeyWithoutPlaintextResponse.ProtoReflect.Descriptor instead.
 func (*GenerateDataKeyWithoutPlaintextResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{48}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GenerateDataKeyWithoutPlaintextResponse) GetKeyId() string {
@@ -2867,7 +3027,7 @@ type SignRequest struct {
 
 func (x *SignRequest) Reset() {
 	*x = SignRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[49]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3039,7 @@ func (x *SignRequest) String() string {
 func (*SignRequest) ProtoMessage() {}
 
 func (x *SignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[49]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3052,7 @@ func (x *SignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRequest.ProtoReflect.Descriptor instead.
 func (*SignRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{49}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SignRequest) GetKey() string {
@@ -2941,7 +3101,7 @@ type SignResponse struct {
 
 func (x *SignResponse) Reset() {
 	*x = SignResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[50]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3113,7 @@ func (x *SignResponse) String() string {
 func (*SignResponse) ProtoMessage() {}
 
 func (x *SignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[50]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3126,7 @@ func (x *SignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignResponse.ProtoReflect.Descriptor instead.
 func (*SignResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{50}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SignResponse) GetKeyId() string {
@@ -3004,7 +3164,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[51]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3176,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[51]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3189,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{51}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VerifyRequest) GetKey() string {
@@ -3085,7 +3245,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[52]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3257,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[52]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3270,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{52}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VerifyResponse) GetKeyId() string {
@@ -3143,7 +3303,7 @@ type GetPublicKeyRequest struct {
 
 func (x *GetPublicKeyRequest) Reset() {
 	*x = GetPublicKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[53]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3155,7 +3315,7 @@ func (x *GetPublicKeyRequest) String() string {
 func (*GetPublicKeyRequest) ProtoMessage() {}
 
 func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[53]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3168,7 +3328,7 @@ func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{53}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetPublicKeyRequest) GetKey() string {
@@ -3190,7 +3350,7 @@ type GetPublicKeyResponse struct {
 
 func (x *GetPublicKeyResponse) Reset() {
 	*x = GetPublicKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[54]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3362,7 @@ func (x *GetPublicKeyResponse) String() string {
 func (*GetPublicKeyResponse) ProtoMessage() {}
 
 func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[54]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3375,7 @@ func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{54}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetPublicKeyResponse) GetKeyId() string {
@@ -3246,6 +3406,436 @@ func (x *GetPublicKeyResponse) GetPublicKey() []byte {
 	return nil
 }
 
+// Derivation says what is made of a shared secret: unless raw, HKDF-SHA-256 bound
+// to the key, the peer and info. docs/native-api.md has the bytes.
+type Derivation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Info          []byte                 `protobuf:"bytes,1,opt,name=info,proto3" json:"info,omitempty"`      // what it is for, at most 6144 bytes
+	Length        uint32                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"` // bytes: 1 to 1024; 0: 32
+	Raw           bool                   `protobuf:"varint,3,opt,name=raw,proto3" json:"raw,omitempty"`       // the secret as it is; the key must have the usage "raw"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Derivation) Reset() {
+	*x = Derivation{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Derivation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Derivation) ProtoMessage() {}
+
+func (x *Derivation) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Derivation.ProtoReflect.Descriptor instead.
+func (*Derivation) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Derivation) GetInfo() []byte {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *Derivation) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *Derivation) GetRaw() bool {
+	if x != nil {
+		return x.Raw
+	}
+	return false
+}
+
+type AgreeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	PeerPublicKey []byte                 `protobuf:"bytes,2,opt,name=peer_public_key,json=peerPublicKey,proto3" json:"peer_public_key,omitempty"` // SubjectPublicKeyInfo, DER
+	PeerKeyId     string                 `protobuf:"bytes,3,opt,name=peer_key_id,json=peerKeyId,proto3" json:"peer_key_id,omitempty"`             // to bind it, where the peer is a key of Holdfast too; each side names the other's
+	Derivation    *Derivation            `protobuf:"bytes,4,opt,name=derivation,proto3" json:"derivation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreeRequest) Reset() {
+	*x = AgreeRequest{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreeRequest) ProtoMessage() {}
+
+func (x *AgreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreeRequest.ProtoReflect.Descriptor instead.
+func (*AgreeRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *AgreeRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *AgreeRequest) GetPeerPublicKey() []byte {
+	if x != nil {
+		return x.PeerPublicKey
+	}
+	return nil
+}
+
+func (x *AgreeRequest) GetPeerKeyId() string {
+	if x != nil {
+		return x.PeerKeyId
+	}
+	return ""
+}
+
+func (x *AgreeRequest) GetDerivation() *Derivation {
+	if x != nil {
+		return x.Derivation
+	}
+	return nil
+}
+
+type AgreeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgreeResponse) Reset() {
+	*x = AgreeResponse{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgreeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgreeResponse) ProtoMessage() {}
+
+func (x *AgreeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgreeResponse.ProtoReflect.Descriptor instead.
+func (*AgreeResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *AgreeResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *AgreeResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *AgreeResponse) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+type EncapsulateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Derivation    *Derivation            `protobuf:"bytes,2,opt,name=derivation,proto3" json:"derivation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EncapsulateRequest) Reset() {
+	*x = EncapsulateRequest{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncapsulateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncapsulateRequest) ProtoMessage() {}
+
+func (x *EncapsulateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncapsulateRequest.ProtoReflect.Descriptor instead.
+func (*EncapsulateRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *EncapsulateRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *EncapsulateRequest) GetDerivation() *Derivation {
+	if x != nil {
+		return x.Derivation
+	}
+	return nil
+}
+
+type EncapsulateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	Ciphertext    []byte                 `protobuf:"bytes,4,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EncapsulateResponse) Reset() {
+	*x = EncapsulateResponse{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncapsulateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncapsulateResponse) ProtoMessage() {}
+
+func (x *EncapsulateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncapsulateResponse.ProtoReflect.Descriptor instead.
+func (*EncapsulateResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *EncapsulateResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *EncapsulateResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EncapsulateResponse) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *EncapsulateResponse) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
+type DecapsulateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Ciphertext    []byte                 `protobuf:"bytes,2,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	Derivation    *Derivation            `protobuf:"bytes,3,opt,name=derivation,proto3" json:"derivation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecapsulateRequest) Reset() {
+	*x = DecapsulateRequest{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecapsulateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecapsulateRequest) ProtoMessage() {}
+
+func (x *DecapsulateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecapsulateRequest.ProtoReflect.Descriptor instead.
+func (*DecapsulateRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DecapsulateRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DecapsulateRequest) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
+func (x *DecapsulateRequest) GetDerivation() *Derivation {
+	if x != nil {
+		return x.Derivation
+	}
+	return nil
+}
+
+type DecapsulateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecapsulateResponse) Reset() {
+	*x = DecapsulateResponse{}
+	mi := &file_holdfast_v1_keys_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecapsulateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecapsulateResponse) ProtoMessage() {}
+
+func (x *DecapsulateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_keys_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecapsulateResponse.ProtoReflect.Descriptor instead.
+func (*DecapsulateResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DecapsulateResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *DecapsulateResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DecapsulateResponse) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
 type GenerateMacRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -3256,7 +3846,7 @@ type GenerateMacRequest struct {
 
 func (x *GenerateMacRequest) Reset() {
 	*x = GenerateMacRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[55]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3858,7 @@ func (x *GenerateMacRequest) String() string {
 func (*GenerateMacRequest) ProtoMessage() {}
 
 func (x *GenerateMacRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[55]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3871,7 @@ func (x *GenerateMacRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMacRequest.ProtoReflect.Descriptor instead.
 func (*GenerateMacRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{55}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GenerateMacRequest) GetKey() string {
@@ -3309,7 +3899,7 @@ type GenerateMacResponse struct {
 
 func (x *GenerateMacResponse) Reset() {
 	*x = GenerateMacResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[56]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3911,7 @@ func (x *GenerateMacResponse) String() string {
 func (*GenerateMacResponse) ProtoMessage() {}
 
 func (x *GenerateMacResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[56]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3924,7 @@ func (x *GenerateMacResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMacResponse.ProtoReflect.Descriptor instead.
 func (*GenerateMacResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{56}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GenerateMacResponse) GetKeyId() string {
@@ -3369,7 +3959,7 @@ type VerifyMacRequest struct {
 
 func (x *VerifyMacRequest) Reset() {
 	*x = VerifyMacRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[57]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3971,7 @@ func (x *VerifyMacRequest) String() string {
 func (*VerifyMacRequest) ProtoMessage() {}
 
 func (x *VerifyMacRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[57]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3984,7 @@ func (x *VerifyMacRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyMacRequest.ProtoReflect.Descriptor instead.
 func (*VerifyMacRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{57}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *VerifyMacRequest) GetKey() string {
@@ -3429,7 +4019,7 @@ type VerifyMacResponse struct {
 
 func (x *VerifyMacResponse) Reset() {
 	*x = VerifyMacResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[58]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3441,7 +4031,7 @@ func (x *VerifyMacResponse) String() string {
 func (*VerifyMacResponse) ProtoMessage() {}
 
 func (x *VerifyMacResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[58]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3454,7 +4044,7 @@ func (x *VerifyMacResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyMacResponse.ProtoReflect.Descriptor instead.
 func (*VerifyMacResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{58}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *VerifyMacResponse) GetKeyId() string {
@@ -3487,7 +4077,7 @@ type GenerateRandomRequest struct {
 
 func (x *GenerateRandomRequest) Reset() {
 	*x = GenerateRandomRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[59]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +4089,7 @@ func (x *GenerateRandomRequest) String() string {
 func (*GenerateRandomRequest) ProtoMessage() {}
 
 func (x *GenerateRandomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[59]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +4102,7 @@ func (x *GenerateRandomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateRandomRequest.ProtoReflect.Descriptor instead.
 func (*GenerateRandomRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{59}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GenerateRandomRequest) GetLength() uint32 {
@@ -3531,7 +4121,7 @@ type GenerateRandomResponse struct {
 
 func (x *GenerateRandomResponse) Reset() {
 	*x = GenerateRandomResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[60]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +4133,7 @@ func (x *GenerateRandomResponse) String() string {
 func (*GenerateRandomResponse) ProtoMessage() {}
 
 func (x *GenerateRandomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[60]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +4146,7 @@ func (x *GenerateRandomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateRandomResponse.ProtoReflect.Descriptor instead.
 func (*GenerateRandomResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{60}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GenerateRandomResponse) GetRandom() []byte {
@@ -3576,7 +4166,7 @@ type GetImportParametersRequest struct {
 
 func (x *GetImportParametersRequest) Reset() {
 	*x = GetImportParametersRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[61]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +4178,7 @@ func (x *GetImportParametersRequest) String() string {
 func (*GetImportParametersRequest) ProtoMessage() {}
 
 func (x *GetImportParametersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[61]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +4191,7 @@ func (x *GetImportParametersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportParametersRequest.ProtoReflect.Descriptor instead.
 func (*GetImportParametersRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{61}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetImportParametersRequest) GetKey() string {
@@ -3630,7 +4220,7 @@ type GetImportParametersResponse struct {
 
 func (x *GetImportParametersResponse) Reset() {
 	*x = GetImportParametersResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[62]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +4232,7 @@ func (x *GetImportParametersResponse) String() string {
 func (*GetImportParametersResponse) ProtoMessage() {}
 
 func (x *GetImportParametersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[62]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +4245,7 @@ func (x *GetImportParametersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportParametersResponse.ProtoReflect.Descriptor instead.
 func (*GetImportParametersResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{62}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetImportParametersResponse) GetKeyId() string {
@@ -3698,7 +4288,7 @@ type ImportKeyMaterialRequest struct {
 
 func (x *ImportKeyMaterialRequest) Reset() {
 	*x = ImportKeyMaterialRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[63]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +4300,7 @@ func (x *ImportKeyMaterialRequest) String() string {
 func (*ImportKeyMaterialRequest) ProtoMessage() {}
 
 func (x *ImportKeyMaterialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[63]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +4313,7 @@ func (x *ImportKeyMaterialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyMaterialRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyMaterialRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{63}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ImportKeyMaterialRequest) GetKey() string {
@@ -3764,7 +4354,7 @@ type ImportKeyMaterialResponse struct {
 
 func (x *ImportKeyMaterialResponse) Reset() {
 	*x = ImportKeyMaterialResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[64]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +4366,7 @@ func (x *ImportKeyMaterialResponse) String() string {
 func (*ImportKeyMaterialResponse) ProtoMessage() {}
 
 func (x *ImportKeyMaterialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[64]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +4379,7 @@ func (x *ImportKeyMaterialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyMaterialResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyMaterialResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{64}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ImportKeyMaterialResponse) GetKeyId() string {
@@ -3816,7 +4406,7 @@ type ExportKeyRequest struct {
 
 func (x *ExportKeyRequest) Reset() {
 	*x = ExportKeyRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[65]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +4418,7 @@ func (x *ExportKeyRequest) String() string {
 func (*ExportKeyRequest) ProtoMessage() {}
 
 func (x *ExportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[65]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +4431,7 @@ func (x *ExportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ExportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{65}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ExportKeyRequest) GetKey() string {
@@ -3870,7 +4460,7 @@ type ExportKeyResponse struct {
 
 func (x *ExportKeyResponse) Reset() {
 	*x = ExportKeyResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[66]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3882,7 +4472,7 @@ func (x *ExportKeyResponse) String() string {
 func (*ExportKeyResponse) ProtoMessage() {}
 
 func (x *ExportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[66]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3895,7 +4485,7 @@ func (x *ExportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ExportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{66}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ExportKeyResponse) GetKeyId() string {
@@ -3937,7 +4527,7 @@ type SetConditionRequest struct {
 
 func (x *SetConditionRequest) Reset() {
 	*x = SetConditionRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[67]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4539,7 @@ func (x *SetConditionRequest) String() string {
 func (*SetConditionRequest) ProtoMessage() {}
 
 func (x *SetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[67]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4552,7 @@ func (x *SetConditionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConditionRequest.ProtoReflect.Descriptor instead.
 func (*SetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{67}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SetConditionRequest) GetKeyId() string {
@@ -3995,7 +4585,7 @@ type SetConditionResponse struct {
 
 func (x *SetConditionResponse) Reset() {
 	*x = SetConditionResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[68]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4597,7 @@ func (x *SetConditionResponse) String() string {
 func (*SetConditionResponse) ProtoMessage() {}
 
 func (x *SetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[68]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4610,7 @@ func (x *SetConditionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConditionResponse.ProtoReflect.Descriptor instead.
 func (*SetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{68}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SetConditionResponse) GetRevision() uint64 {
@@ -4039,7 +4629,7 @@ type GetConditionRequest struct {
 
 func (x *GetConditionRequest) Reset() {
 	*x = GetConditionRequest{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[69]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4051,7 +4641,7 @@ func (x *GetConditionRequest) String() string {
 func (*GetConditionRequest) ProtoMessage() {}
 
 func (x *GetConditionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[69]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4064,7 +4654,7 @@ func (x *GetConditionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConditionRequest.ProtoReflect.Descriptor instead.
 func (*GetConditionRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{69}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GetConditionRequest) GetKeyId() string {
@@ -4084,7 +4674,7 @@ type GetConditionResponse struct {
 
 func (x *GetConditionResponse) Reset() {
 	*x = GetConditionResponse{}
-	mi := &file_holdfast_v1_keys_proto_msgTypes[70]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4686,7 @@ func (x *GetConditionResponse) String() string {
 func (*GetConditionResponse) ProtoMessage() {}
 
 func (x *GetConditionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_keys_proto_msgTypes[70]
+	mi := &file_holdfast_v1_keys_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4699,7 @@ func (x *GetConditionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConditionResponse.ProtoReflect.Descriptor instead.
 func (*GetConditionResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{70}
+	return file_holdfast_v1_keys_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *GetConditionResponse) GetCondition() string {
@@ -4130,7 +4720,7 @@ var File_holdfast_v1_keys_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\n" +
-	"\x16holdfast/v1/keys.proto\x12\vholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x04\n" +
+	"\x16holdfast/v1/keys.proto\x12\vholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x05\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x12\x16\n" +
@@ -4150,15 +4740,20 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\x04tags\x18\r \x03(\v2\x10.holdfast.v1.TagR\x04tags\x12\x18\n" +
 	"\aaliases\x18\x0e \x03(\tR\aaliases\x12 \n" +
 	"\vconditioned\x18\x0f \x01(\bR\vconditioned\x12\x1a\n" +
-	"\brevision\x18\x10 \x01(\x04R\brevision\"p\n" +
+	"\brevision\x18\x10 \x01(\x04R\brevision\x120\n" +
+	"\x14rotation_period_days\x18\x11 \x01(\rR\x12rotationPeriodDays\x12?\n" +
+	"\rnext_rotation\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\fnextRotation\x127\n" +
+	"\tlast_used\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\blastUsed\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x92\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x124\n" +
-	"\acreated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"/\n" +
+	"\acreated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12 \n" +
+	"\vinvocations\x18\x04 \x01(\x04R\vinvocations\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xa8\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xda\x02\n" +
 	"\x10CreateKeyRequest\x12\x12\n" +
 	"\x04spec\x18\x01 \x01(\tR\x04spec\x12\x16\n" +
 	"\x06usages\x18\x02 \x03(\tR\x06usages\x12\x16\n" +
@@ -4170,7 +4765,9 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\vdescription\x18\x06 \x01(\tR\vdescription\x12$\n" +
 	"\x04tags\x18\a \x03(\v2\x10.holdfast.v1.TagR\x04tags\x12\x14\n" +
 	"\x05alias\x18\b \x01(\tR\x05alias\x12\x1c\n" +
-	"\tcondition\x18\t \x01(\tR\tcondition\"7\n" +
+	"\tcondition\x18\t \x01(\tR\tcondition\x120\n" +
+	"\x14rotation_period_days\x18\n" +
+	" \x01(\rR\x12rotationPeriodDays\"7\n" +
 	"\x11CreateKeyResponse\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.holdfast.v1.KeyR\x03key\"&\n" +
 	"\x12DescribeKeyRequest\x12\x10\n" +
@@ -4196,6 +4793,11 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\x10RotateKeyRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"7\n" +
 	"\x11RotateKeyResponse\x12\"\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.holdfast.v1.KeyR\x03key\"[\n" +
+	"\x15SetKeyRotationRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x14rotation_period_days\x18\x02 \x01(\rR\x12rotationPeriodDays\"<\n" +
+	"\x16SetKeyRotationResponse\x12\"\n" +
 	"\x03key\x18\x01 \x01(\v2\x10.holdfast.v1.KeyR\x03key\"]\n" +
 	"\x19SetKeyVersionStateRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
@@ -4273,7 +4875,7 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1e\n" +
 	"\n" +
 	"ciphertext\x18\x03 \x01(\fR\n" +
-	"ciphertext\"\xb9\x01\n" +
+	"ciphertext\"\xd3\x01\n" +
 	"\x0eDecryptRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1e\n" +
 	"\n" +
@@ -4281,11 +4883,12 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"ciphertext\x12.\n" +
 	"\abinding\x18\x03 \x01(\v2\x14.holdfast.v1.BindingR\abinding\x12+\n" +
 	"\x06layout\x18\x04 \x01(\x0e2\x13.holdfast.v1.LayoutR\x06layout\x12\x18\n" +
-	"\apadding\x18\x05 \x01(\tR\apadding\"`\n" +
+	"\apadding\x18\x05 \x01(\tR\apadding\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\rR\aversion\"`\n" +
 	"\x0fDecryptResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1c\n" +
-	"\tplaintext\x18\x03 \x01(\fR\tplaintext\"\xac\x03\n" +
+	"\tplaintext\x18\x03 \x01(\fR\tplaintext\"\xd3\x03\n" +
 	"\x10ReEncryptRequest\x12\x1d\n" +
 	"\n" +
 	"source_key\x18\x01 \x01(\tR\tsourceKey\x12\x1e\n" +
@@ -4299,7 +4902,9 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"target_key\x18\x06 \x01(\tR\ttargetKey\x12;\n" +
 	"\x0etarget_binding\x18\a \x01(\v2\x14.holdfast.v1.BindingR\rtargetBinding\x128\n" +
 	"\rtarget_layout\x18\b \x01(\x0e2\x13.holdfast.v1.LayoutR\ftargetLayout\x12%\n" +
-	"\x0etarget_padding\x18\t \x01(\tR\rtargetPadding\"\xaf\x01\n" +
+	"\x0etarget_padding\x18\t \x01(\tR\rtargetPadding\x12%\n" +
+	"\x0esource_version\x18\n" +
+	" \x01(\rR\rsourceVersion\"\xaf\x01\n" +
 	"\x11ReEncryptResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1e\n" +
@@ -4359,7 +4964,47 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
 	"\x04spec\x18\x03 \x01(\tR\x04spec\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x04 \x01(\fR\tpublicKey\"@\n" +
+	"public_key\x18\x04 \x01(\fR\tpublicKey\"J\n" +
+	"\n" +
+	"Derivation\x12\x12\n" +
+	"\x04info\x18\x01 \x01(\fR\x04info\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\x12\x10\n" +
+	"\x03raw\x18\x03 \x01(\bR\x03raw\"\xa1\x01\n" +
+	"\fAgreeRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x0fpeer_public_key\x18\x02 \x01(\fR\rpeerPublicKey\x12\x1e\n" +
+	"\vpeer_key_id\x18\x03 \x01(\tR\tpeerKeyId\x127\n" +
+	"\n" +
+	"derivation\x18\x04 \x01(\v2\x17.holdfast.v1.DerivationR\n" +
+	"derivation\"X\n" +
+	"\rAgreeResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\fR\x06secret\"_\n" +
+	"\x12EncapsulateRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\n" +
+	"derivation\x18\x02 \x01(\v2\x17.holdfast.v1.DerivationR\n" +
+	"derivation\"~\n" +
+	"\x13EncapsulateResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"ciphertext\x18\x04 \x01(\fR\n" +
+	"ciphertext\"\x7f\n" +
+	"\x12DecapsulateRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1e\n" +
+	"\n" +
+	"ciphertext\x18\x02 \x01(\fR\n" +
+	"ciphertext\x127\n" +
+	"\n" +
+	"derivation\x18\x03 \x01(\v2\x17.holdfast.v1.DerivationR\n" +
+	"derivation\"^\n" +
+	"\x13DecapsulateResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\fR\x06secret\"@\n" +
 	"\x12GenerateMacRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"X\n" +
@@ -4417,7 +5062,7 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x04R\brevision*1\n" +
 	"\x06Layout\x12\x16\n" +
 	"\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n" +
-	"\vLAYOUT_EHSM\x10\x012\xf3\x15\n" +
+	"\vLAYOUT_EHSM\x10\x012\xb2\x18\n" +
 	"\n" +
 	"KeyService\x12J\n" +
 	"\tCreateKey\x12\x1d.holdfast.v1.CreateKeyRequest\x1a\x1e.holdfast.v1.CreateKeyResponse\x12P\n" +
@@ -4426,7 +5071,8 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\tEnableKey\x12\x1d.holdfast.v1.EnableKeyRequest\x1a\x1e.holdfast.v1.EnableKeyResponse\x12M\n" +
 	"\n" +
 	"DisableKey\x12\x1e.holdfast.v1.DisableKeyRequest\x1a\x1f.holdfast.v1.DisableKeyResponse\x12J\n" +
-	"\tRotateKey\x12\x1d.holdfast.v1.RotateKeyRequest\x1a\x1e.holdfast.v1.RotateKeyResponse\x12e\n" +
+	"\tRotateKey\x12\x1d.holdfast.v1.RotateKeyRequest\x1a\x1e.holdfast.v1.RotateKeyResponse\x12Y\n" +
+	"\x0eSetKeyRotation\x12\".holdfast.v1.SetKeyRotationRequest\x1a#.holdfast.v1.SetKeyRotationResponse\x12e\n" +
 	"\x12SetKeyVersionState\x12&.holdfast.v1.SetKeyVersionStateRequest\x1a'.holdfast.v1.SetKeyVersionStateResponse\x12h\n" +
 	"\x13ScheduleKeyDeletion\x12'.holdfast.v1.ScheduleKeyDeletionRequest\x1a(.holdfast.v1.ScheduleKeyDeletionResponse\x12b\n" +
 	"\x11CancelKeyDeletion\x12%.holdfast.v1.CancelKeyDeletionRequest\x1a&.holdfast.v1.CancelKeyDeletionResponse\x12J\n" +
@@ -4445,7 +5091,10 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\x1fGenerateDataKeyWithoutPlaintext\x123.holdfast.v1.GenerateDataKeyWithoutPlaintextRequest\x1a4.holdfast.v1.GenerateDataKeyWithoutPlaintextResponse\x12;\n" +
 	"\x04Sign\x12\x18.holdfast.v1.SignRequest\x1a\x19.holdfast.v1.SignResponse\x12A\n" +
 	"\x06Verify\x12\x1a.holdfast.v1.VerifyRequest\x1a\x1b.holdfast.v1.VerifyResponse\x12S\n" +
-	"\fGetPublicKey\x12 .holdfast.v1.GetPublicKeyRequest\x1a!.holdfast.v1.GetPublicKeyResponse\x12P\n" +
+	"\fGetPublicKey\x12 .holdfast.v1.GetPublicKeyRequest\x1a!.holdfast.v1.GetPublicKeyResponse\x12>\n" +
+	"\x05Agree\x12\x19.holdfast.v1.AgreeRequest\x1a\x1a.holdfast.v1.AgreeResponse\x12P\n" +
+	"\vEncapsulate\x12\x1f.holdfast.v1.EncapsulateRequest\x1a .holdfast.v1.EncapsulateResponse\x12P\n" +
+	"\vDecapsulate\x12\x1f.holdfast.v1.DecapsulateRequest\x1a .holdfast.v1.DecapsulateResponse\x12P\n" +
 	"\vGenerateMac\x12\x1f.holdfast.v1.GenerateMacRequest\x1a .holdfast.v1.GenerateMacResponse\x12J\n" +
 	"\tVerifyMac\x12\x1d.holdfast.v1.VerifyMacRequest\x1a\x1e.holdfast.v1.VerifyMacResponse\x12Y\n" +
 	"\x0eGenerateRandom\x12\".holdfast.v1.GenerateRandomRequest\x1a#.holdfast.v1.GenerateRandomResponse\x12h\n" +
@@ -4468,7 +5117,7 @@ func file_holdfast_v1_keys_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_keys_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_holdfast_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_holdfast_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_holdfast_v1_keys_proto_goTypes = []any{
 	(Layout)(0),                                     // 0: holdfast.v1.Layout
 	(*Key)(nil),                                     // 1: holdfast.v1.Key
@@ -4486,175 +5135,198 @@ var file_holdfast_v1_keys_proto_goTypes = []any{
 	(*DisableKeyResponse)(nil),                      // 13: holdfast.v1.DisableKeyResponse
 	(*RotateKeyRequest)(nil),                        // 14: holdfast.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),                       // 15: holdfast.v1.RotateKeyResponse
-	(*SetKeyVersionStateRequest)(nil),               // 16: holdfast.v1.SetKeyVersionStateRequest
-	(*SetKeyVersionStateResponse)(nil),              // 17: holdfast.v1.SetKeyVersionStateResponse
-	(*ScheduleKeyDeletionRequest)(nil),              // 18: holdfast.v1.ScheduleKeyDeletionRequest
-	(*ScheduleKeyDeletionResponse)(nil),             // 19: holdfast.v1.ScheduleKeyDeletionResponse
-	(*CancelKeyDeletionRequest)(nil),                // 20: holdfast.v1.CancelKeyDeletionRequest
-	(*CancelKeyDeletionResponse)(nil),               // 21: holdfast.v1.CancelKeyDeletionResponse
-	(*DeleteKeyRequest)(nil),                        // 22: holdfast.v1.DeleteKeyRequest
-	(*DeleteKeyResponse)(nil),                       // 23: holdfast.v1.DeleteKeyResponse
-	(*UpdateKeyDescriptionRequest)(nil),             // 24: holdfast.v1.UpdateKeyDescriptionRequest
-	(*UpdateKeyDescriptionResponse)(nil),            // 25: holdfast.v1.UpdateKeyDescriptionResponse
-	(*TagKeyRequest)(nil),                           // 26: holdfast.v1.TagKeyRequest
-	(*TagKeyResponse)(nil),                          // 27: holdfast.v1.TagKeyResponse
-	(*UntagKeyRequest)(nil),                         // 28: holdfast.v1.UntagKeyRequest
-	(*UntagKeyResponse)(nil),                        // 29: holdfast.v1.UntagKeyResponse
-	(*Alias)(nil),                                   // 30: holdfast.v1.Alias
-	(*CreateAliasRequest)(nil),                      // 31: holdfast.v1.CreateAliasRequest
-	(*CreateAliasResponse)(nil),                     // 32: holdfast.v1.CreateAliasResponse
-	(*UpdateAliasRequest)(nil),                      // 33: holdfast.v1.UpdateAliasRequest
-	(*UpdateAliasResponse)(nil),                     // 34: holdfast.v1.UpdateAliasResponse
-	(*DeleteAliasRequest)(nil),                      // 35: holdfast.v1.DeleteAliasRequest
-	(*DeleteAliasResponse)(nil),                     // 36: holdfast.v1.DeleteAliasResponse
-	(*ListAliasesRequest)(nil),                      // 37: holdfast.v1.ListAliasesRequest
-	(*ListAliasesResponse)(nil),                     // 38: holdfast.v1.ListAliasesResponse
-	(*Binding)(nil),                                 // 39: holdfast.v1.Binding
-	(*EncryptRequest)(nil),                          // 40: holdfast.v1.EncryptRequest
-	(*EncryptResponse)(nil),                         // 41: holdfast.v1.EncryptResponse
-	(*DecryptRequest)(nil),                          // 42: holdfast.v1.DecryptRequest
-	(*DecryptResponse)(nil),                         // 43: holdfast.v1.DecryptResponse
-	(*ReEncryptRequest)(nil),                        // 44: holdfast.v1.ReEncryptRequest
-	(*ReEncryptResponse)(nil),                       // 45: holdfast.v1.ReEncryptResponse
-	(*GenerateDataKeyRequest)(nil),                  // 46: holdfast.v1.GenerateDataKeyRequest
-	(*GenerateDataKeyResponse)(nil),                 // 47: holdfast.v1.GenerateDataKeyResponse
-	(*GenerateDataKeyWithoutPlaintextRequest)(nil),  // 48: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest
-	(*GenerateDataKeyWithoutPlaintextResponse)(nil), // 49: holdfast.v1.GenerateDataKeyWithoutPlaintextResponse
-	(*SignRequest)(nil),                             // 50: holdfast.v1.SignRequest
-	(*SignResponse)(nil),                            // 51: holdfast.v1.SignResponse
-	(*VerifyRequest)(nil),                           // 52: holdfast.v1.VerifyRequest
-	(*VerifyResponse)(nil),                          // 53: holdfast.v1.VerifyResponse
-	(*GetPublicKeyRequest)(nil),                     // 54: holdfast.v1.GetPublicKeyRequest
-	(*GetPublicKeyResponse)(nil),                    // 55: holdfast.v1.GetPublicKeyResponse
-	(*GenerateMacRequest)(nil),                      // 56: holdfast.v1.GenerateMacRequest
-	(*GenerateMacResponse)(nil),                     // 57: holdfast.v1.GenerateMacResponse
-	(*VerifyMacRequest)(nil),                        // 58: holdfast.v1.VerifyMacRequest
-	(*VerifyMacResponse)(nil),                       // 59: holdfast.v1.VerifyMacResponse
-	(*GenerateRandomRequest)(nil),                   // 60: holdfast.v1.GenerateRandomRequest
-	(*GenerateRandomResponse)(nil),                  // 61: holdfast.v1.GenerateRandomResponse
-	(*GetImportParametersRequest)(nil),              // 62: holdfast.v1.GetImportParametersRequest
-	(*GetImportParametersResponse)(nil),             // 63: holdfast.v1.GetImportParametersResponse
-	(*ImportKeyMaterialRequest)(nil),                // 64: holdfast.v1.ImportKeyMaterialRequest
-	(*ImportKeyMaterialResponse)(nil),               // 65: holdfast.v1.ImportKeyMaterialResponse
-	(*ExportKeyRequest)(nil),                        // 66: holdfast.v1.ExportKeyRequest
-	(*ExportKeyResponse)(nil),                       // 67: holdfast.v1.ExportKeyResponse
-	(*SetConditionRequest)(nil),                     // 68: holdfast.v1.SetConditionRequest
-	(*SetConditionResponse)(nil),                    // 69: holdfast.v1.SetConditionResponse
-	(*GetConditionRequest)(nil),                     // 70: holdfast.v1.GetConditionRequest
-	(*GetConditionResponse)(nil),                    // 71: holdfast.v1.GetConditionResponse
-	nil,                                             // 72: holdfast.v1.Binding.ContextEntry
-	(*timestamppb.Timestamp)(nil),                   // 73: google.protobuf.Timestamp
+	(*SetKeyRotationRequest)(nil),                   // 16: holdfast.v1.SetKeyRotationRequest
+	(*SetKeyRotationResponse)(nil),                  // 17: holdfast.v1.SetKeyRotationResponse
+	(*SetKeyVersionStateRequest)(nil),               // 18: holdfast.v1.SetKeyVersionStateRequest
+	(*SetKeyVersionStateResponse)(nil),              // 19: holdfast.v1.SetKeyVersionStateResponse
+	(*ScheduleKeyDeletionRequest)(nil),              // 20: holdfast.v1.ScheduleKeyDeletionRequest
+	(*ScheduleKeyDeletionResponse)(nil),             // 21: holdfast.v1.ScheduleKeyDeletionResponse
+	(*CancelKeyDeletionRequest)(nil),                // 22: holdfast.v1.CancelKeyDeletionRequest
+	(*CancelKeyDeletionResponse)(nil),               // 23: holdfast.v1.CancelKeyDeletionResponse
+	(*DeleteKeyRequest)(nil),                        // 24: holdfast.v1.DeleteKeyRequest
+	(*DeleteKeyResponse)(nil),                       // 25: holdfast.v1.DeleteKeyResponse
+	(*UpdateKeyDescriptionRequest)(nil),             // 26: holdfast.v1.UpdateKeyDescriptionRequest
+	(*UpdateKeyDescriptionResponse)(nil),            // 27: holdfast.v1.UpdateKeyDescriptionResponse
+	(*TagKeyRequest)(nil),                           // 28: holdfast.v1.TagKeyRequest
+	(*TagKeyResponse)(nil),                          // 29: holdfast.v1.TagKeyResponse
+	(*UntagKeyRequest)(nil),                         // 30: holdfast.v1.UntagKeyRequest
+	(*UntagKeyResponse)(nil),                        // 31: holdfast.v1.UntagKeyResponse
+	(*Alias)(nil),                                   // 32: holdfast.v1.Alias
+	(*CreateAliasRequest)(nil),                      // 33: holdfast.v1.CreateAliasRequest
+	(*CreateAliasResponse)(nil),                     // 34: holdfast.v1.CreateAliasResponse
+	(*UpdateAliasRequest)(nil),                      // 35: holdfast.v1.UpdateAliasRequest
+	(*UpdateAliasResponse)(nil),                     // 36: holdfast.v1.UpdateAliasResponse
+	(*DeleteAliasRequest)(nil),                      // 37: holdfast.v1.DeleteAliasRequest
+	(*DeleteAliasResponse)(nil),                     // 38: holdfast.v1.DeleteAliasResponse
+	(*ListAliasesRequest)(nil),                      // 39: holdfast.v1.ListAliasesRequest
+	(*ListAliasesResponse)(nil),                     // 40: holdfast.v1.ListAliasesResponse
+	(*Binding)(nil),                                 // 41: holdfast.v1.Binding
+	(*EncryptRequest)(nil),                          // 42: holdfast.v1.EncryptRequest
+	(*EncryptResponse)(nil),                         // 43: holdfast.v1.EncryptResponse
+	(*DecryptRequest)(nil),                          // 44: holdfast.v1.DecryptRequest
+	(*DecryptResponse)(nil),                         // 45: holdfast.v1.DecryptResponse
+	(*ReEncryptRequest)(nil),                        // 46: holdfast.v1.ReEncryptRequest
+	(*ReEncryptResponse)(nil),                       // 47: holdfast.v1.ReEncryptResponse
+	(*GenerateDataKeyRequest)(nil),                  // 48: holdfast.v1.GenerateDataKeyRequest
+	(*GenerateDataKeyResponse)(nil),                 // 49: holdfast.v1.GenerateDataKeyResponse
+	(*GenerateDataKeyWithoutPlaintextRequest)(nil),  // 50: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest
+	(*GenerateDataKeyWithoutPlaintextResponse)(nil), // 51: holdfast.v1.GenerateDataKeyWithoutPlaintextResponse
+	(*SignRequest)(nil),                             // 52: holdfast.v1.SignRequest
+	(*SignResponse)(nil),                            // 53: holdfast.v1.SignResponse
+	(*VerifyRequest)(nil),                           // 54: holdfast.v1.VerifyRequest
+	(*VerifyResponse)(nil),                          // 55: holdfast.v1.VerifyResponse
+	(*GetPublicKeyRequest)(nil),                     // 56: holdfast.v1.GetPublicKeyRequest
+	(*GetPublicKeyResponse)(nil),                    // 57: holdfast.v1.GetPublicKeyResponse
+	(*Derivation)(nil),                              // 58: holdfast.v1.Derivation
+	(*AgreeRequest)(nil),                            // 59: holdfast.v1.AgreeRequest
+	(*AgreeResponse)(nil),                           // 60: holdfast.v1.AgreeResponse
+	(*EncapsulateRequest)(nil),                      // 61: holdfast.v1.EncapsulateRequest
+	(*EncapsulateResponse)(nil),                     // 62: holdfast.v1.EncapsulateResponse
+	(*DecapsulateRequest)(nil),                      // 63: holdfast.v1.DecapsulateRequest
+	(*DecapsulateResponse)(nil),                     // 64: holdfast.v1.DecapsulateResponse
+	(*GenerateMacRequest)(nil),                      // 65: holdfast.v1.GenerateMacRequest
+	(*GenerateMacResponse)(nil),                     // 66: holdfast.v1.GenerateMacResponse
+	(*VerifyMacRequest)(nil),                        // 67: holdfast.v1.VerifyMacRequest
+	(*VerifyMacResponse)(nil),                       // 68: holdfast.v1.VerifyMacResponse
+	(*GenerateRandomRequest)(nil),                   // 69: holdfast.v1.GenerateRandomRequest
+	(*GenerateRandomResponse)(nil),                  // 70: holdfast.v1.GenerateRandomResponse
+	(*GetImportParametersRequest)(nil),              // 71: holdfast.v1.GetImportParametersRequest
+	(*GetImportParametersResponse)(nil),             // 72: holdfast.v1.GetImportParametersResponse
+	(*ImportKeyMaterialRequest)(nil),                // 73: holdfast.v1.ImportKeyMaterialRequest
+	(*ImportKeyMaterialResponse)(nil),               // 74: holdfast.v1.ImportKeyMaterialResponse
+	(*ExportKeyRequest)(nil),                        // 75: holdfast.v1.ExportKeyRequest
+	(*ExportKeyResponse)(nil),                       // 76: holdfast.v1.ExportKeyResponse
+	(*SetConditionRequest)(nil),                     // 77: holdfast.v1.SetConditionRequest
+	(*SetConditionResponse)(nil),                    // 78: holdfast.v1.SetConditionResponse
+	(*GetConditionRequest)(nil),                     // 79: holdfast.v1.GetConditionRequest
+	(*GetConditionResponse)(nil),                    // 80: holdfast.v1.GetConditionResponse
+	nil,                                             // 81: holdfast.v1.Binding.ContextEntry
+	(*timestamppb.Timestamp)(nil),                   // 82: google.protobuf.Timestamp
 }
 var file_holdfast_v1_keys_proto_depIdxs = []int32{
-	73, // 0: holdfast.v1.Key.created:type_name -> google.protobuf.Timestamp
-	73, // 1: holdfast.v1.Key.expires:type_name -> google.protobuf.Timestamp
-	73, // 2: holdfast.v1.Key.deletion:type_name -> google.protobuf.Timestamp
+	82, // 0: holdfast.v1.Key.created:type_name -> google.protobuf.Timestamp
+	82, // 1: holdfast.v1.Key.expires:type_name -> google.protobuf.Timestamp
+	82, // 2: holdfast.v1.Key.deletion:type_name -> google.protobuf.Timestamp
 	2,  // 3: holdfast.v1.Key.versions:type_name -> holdfast.v1.KeyVersion
 	3,  // 4: holdfast.v1.Key.tags:type_name -> holdfast.v1.Tag
-	73, // 5: holdfast.v1.KeyVersion.created:type_name -> google.protobuf.Timestamp
-	73, // 6: holdfast.v1.CreateKeyRequest.expires:type_name -> google.protobuf.Timestamp
-	3,  // 7: holdfast.v1.CreateKeyRequest.tags:type_name -> holdfast.v1.Tag
-	1,  // 8: holdfast.v1.CreateKeyResponse.key:type_name -> holdfast.v1.Key
-	1,  // 9: holdfast.v1.DescribeKeyResponse.key:type_name -> holdfast.v1.Key
-	1,  // 10: holdfast.v1.ListKeysResponse.keys:type_name -> holdfast.v1.Key
-	1,  // 11: holdfast.v1.RotateKeyResponse.key:type_name -> holdfast.v1.Key
-	1,  // 12: holdfast.v1.SetKeyVersionStateResponse.key:type_name -> holdfast.v1.Key
-	1,  // 13: holdfast.v1.ScheduleKeyDeletionResponse.key:type_name -> holdfast.v1.Key
-	1,  // 14: holdfast.v1.CancelKeyDeletionResponse.key:type_name -> holdfast.v1.Key
-	1,  // 15: holdfast.v1.UpdateKeyDescriptionResponse.key:type_name -> holdfast.v1.Key
-	3,  // 16: holdfast.v1.TagKeyRequest.tags:type_name -> holdfast.v1.Tag
-	1,  // 17: holdfast.v1.TagKeyResponse.key:type_name -> holdfast.v1.Key
-	1,  // 18: holdfast.v1.UntagKeyResponse.key:type_name -> holdfast.v1.Key
-	73, // 19: holdfast.v1.Alias.created:type_name -> google.protobuf.Timestamp
-	73, // 20: holdfast.v1.Alias.updated:type_name -> google.protobuf.Timestamp
-	30, // 21: holdfast.v1.CreateAliasResponse.alias:type_name -> holdfast.v1.Alias
-	30, // 22: holdfast.v1.UpdateAliasResponse.alias:type_name -> holdfast.v1.Alias
-	30, // 23: holdfast.v1.ListAliasesResponse.aliases:type_name -> holdfast.v1.Alias
-	72, // 24: holdfast.v1.Binding.context:type_name -> holdfast.v1.Binding.ContextEntry
-	39, // 25: holdfast.v1.EncryptRequest.binding:type_name -> holdfast.v1.Binding
-	0,  // 26: holdfast.v1.EncryptRequest.layout:type_name -> holdfast.v1.Layout
-	39, // 27: holdfast.v1.DecryptRequest.binding:type_name -> holdfast.v1.Binding
-	0,  // 28: holdfast.v1.DecryptRequest.layout:type_name -> holdfast.v1.Layout
-	39, // 29: holdfast.v1.ReEncryptRequest.source_binding:type_name -> holdfast.v1.Binding
-	0,  // 30: holdfast.v1.ReEncryptRequest.source_layout:type_name -> holdfast.v1.Layout
-	39, // 31: holdfast.v1.ReEncryptRequest.target_binding:type_name -> holdfast.v1.Binding
-	0,  // 32: holdfast.v1.ReEncryptRequest.target_layout:type_name -> holdfast.v1.Layout
-	39, // 33: holdfast.v1.GenerateDataKeyRequest.binding:type_name -> holdfast.v1.Binding
-	0,  // 34: holdfast.v1.GenerateDataKeyRequest.layout:type_name -> holdfast.v1.Layout
-	39, // 35: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest.binding:type_name -> holdfast.v1.Binding
-	0,  // 36: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest.layout:type_name -> holdfast.v1.Layout
-	73, // 37: holdfast.v1.GetImportParametersResponse.expires:type_name -> google.protobuf.Timestamp
-	4,  // 38: holdfast.v1.KeyService.CreateKey:input_type -> holdfast.v1.CreateKeyRequest
-	6,  // 39: holdfast.v1.KeyService.DescribeKey:input_type -> holdfast.v1.DescribeKeyRequest
-	8,  // 40: holdfast.v1.KeyService.ListKeys:input_type -> holdfast.v1.ListKeysRequest
-	10, // 41: holdfast.v1.KeyService.EnableKey:input_type -> holdfast.v1.EnableKeyRequest
-	12, // 42: holdfast.v1.KeyService.DisableKey:input_type -> holdfast.v1.DisableKeyRequest
-	14, // 43: holdfast.v1.KeyService.RotateKey:input_type -> holdfast.v1.RotateKeyRequest
-	16, // 44: holdfast.v1.KeyService.SetKeyVersionState:input_type -> holdfast.v1.SetKeyVersionStateRequest
-	18, // 45: holdfast.v1.KeyService.ScheduleKeyDeletion:input_type -> holdfast.v1.ScheduleKeyDeletionRequest
-	20, // 46: holdfast.v1.KeyService.CancelKeyDeletion:input_type -> holdfast.v1.CancelKeyDeletionRequest
-	22, // 47: holdfast.v1.KeyService.DeleteKey:input_type -> holdfast.v1.DeleteKeyRequest
-	24, // 48: holdfast.v1.KeyService.UpdateKeyDescription:input_type -> holdfast.v1.UpdateKeyDescriptionRequest
-	26, // 49: holdfast.v1.KeyService.TagKey:input_type -> holdfast.v1.TagKeyRequest
-	28, // 50: holdfast.v1.KeyService.UntagKey:input_type -> holdfast.v1.UntagKeyRequest
-	31, // 51: holdfast.v1.KeyService.CreateAlias:input_type -> holdfast.v1.CreateAliasRequest
-	33, // 52: holdfast.v1.KeyService.UpdateAlias:input_type -> holdfast.v1.UpdateAliasRequest
-	35, // 53: holdfast.v1.KeyService.DeleteAlias:input_type -> holdfast.v1.DeleteAliasRequest
-	37, // 54: holdfast.v1.KeyService.ListAliases:input_type -> holdfast.v1.ListAliasesRequest
-	40, // 55: holdfast.v1.KeyService.Encrypt:input_type -> holdfast.v1.EncryptRequest
-	42, // 56: holdfast.v1.KeyService.Decrypt:input_type -> holdfast.v1.DecryptRequest
-	44, // 57: holdfast.v1.KeyService.ReEncrypt:input_type -> holdfast.v1.ReEncryptRequest
-	46, // 58: holdfast.v1.KeyService.GenerateDataKey:input_type -> holdfast.v1.GenerateDataKeyRequest
-	48, // 59: holdfast.v1.KeyService.GenerateDataKeyWithoutPlaintext:input_type -> holdfast.v1.GenerateDataKeyWithoutPlaintextRequest
-	50, // 60: holdfast.v1.KeyService.Sign:input_type -> holdfast.v1.SignRequest
-	52, // 61: holdfast.v1.KeyService.Verify:input_type -> holdfast.v1.VerifyRequest
-	54, // 62: holdfast.v1.KeyService.GetPublicKey:input_type -> holdfast.v1.GetPublicKeyRequest
-	56, // 63: holdfast.v1.KeyService.GenerateMac:input_type -> holdfast.v1.GenerateMacRequest
-	58, // 64: holdfast.v1.KeyService.VerifyMac:input_type -> holdfast.v1.VerifyMacRequest
-	60, // 65: holdfast.v1.KeyService.GenerateRandom:input_type -> holdfast.v1.GenerateRandomRequest
-	62, // 66: holdfast.v1.KeyService.GetImportParameters:input_type -> holdfast.v1.GetImportParametersRequest
-	64, // 67: holdfast.v1.KeyService.ImportKeyMaterial:input_type -> holdfast.v1.ImportKeyMaterialRequest
-	66, // 68: holdfast.v1.KeyService.ExportKey:input_type -> holdfast.v1.ExportKeyRequest
-	68, // 69: holdfast.v1.KeyService.SetCondition:input_type -> holdfast.v1.SetConditionRequest
-	70, // 70: holdfast.v1.KeyService.GetCondition:input_type -> holdfast.v1.GetConditionRequest
-	5,  // 71: holdfast.v1.KeyService.CreateKey:output_type -> holdfast.v1.CreateKeyResponse
-	7,  // 72: holdfast.v1.KeyService.DescribeKey:output_type -> holdfast.v1.DescribeKeyResponse
-	9,  // 73: holdfast.v1.KeyService.ListKeys:output_type -> holdfast.v1.ListKeysResponse
-	11, // 74: holdfast.v1.KeyService.EnableKey:output_type -> holdfast.v1.EnableKeyResponse
-	13, // 75: holdfast.v1.KeyService.DisableKey:output_type -> holdfast.v1.DisableKeyResponse
-	15, // 76: holdfast.v1.KeyService.RotateKey:output_type -> holdfast.v1.RotateKeyResponse
-	17, // 77: holdfast.v1.KeyService.SetKeyVersionState:output_type -> holdfast.v1.SetKeyVersionStateResponse
-	19, // 78: holdfast.v1.KeyService.ScheduleKeyDeletion:output_type -> holdfast.v1.ScheduleKeyDeletionResponse
-	21, // 79: holdfast.v1.KeyService.CancelKeyDeletion:output_type -> holdfast.v1.CancelKeyDeletionResponse
-	23, // 80: holdfast.v1.KeyService.DeleteKey:output_type -> holdfast.v1.DeleteKeyResponse
-	25, // 81: holdfast.v1.KeyService.UpdateKeyDescription:output_type -> holdfast.v1.UpdateKeyDescriptionResponse
-	27, // 82: holdfast.v1.KeyService.TagKey:output_type -> holdfast.v1.TagKeyResponse
-	29, // 83: holdfast.v1.KeyService.UntagKey:output_type -> holdfast.v1.UntagKeyResponse
-	32, // 84: holdfast.v1.KeyService.CreateAlias:output_type -> holdfast.v1.CreateAliasResponse
-	34, // 85: holdfast.v1.KeyService.UpdateAlias:output_type -> holdfast.v1.UpdateAliasResponse
-	36, // 86: holdfast.v1.KeyService.DeleteAlias:output_type -> holdfast.v1.DeleteAliasResponse
-	38, // 87: holdfast.v1.KeyService.ListAliases:output_type -> holdfast.v1.ListAliasesResponse
-	41, // 88: holdfast.v1.KeyService.Encrypt:output_type -> holdfast.v1.EncryptResponse
-	43, // 89: holdfast.v1.KeyService.Decrypt:output_type -> holdfast.v1.DecryptResponse
-	45, // 90: holdfast.v1.KeyService.ReEncrypt:output_type -> holdfast.v1.ReEncryptResponse
-	47, // 91: holdfast.v1.KeyService.GenerateDataKey:output_type -> holdfast.v1.GenerateDataKeyResponse
-	49, // 92: holdfast.v1.KeyService.GenerateDataKeyWithoutPlaintext:output_type -> holdfast.v1.GenerateDataKeyWithoutPlaintextResponse
-	51, // 93: holdfast.v1.KeyService.Sign:output_type -> holdfast.v1.SignResponse
-	53, // 94: holdfast.v1.KeyService.Verify:output_type -> holdfast.v1.VerifyResponse
-	55, // 95: holdfast.v1.KeyService.GetPublicKey:output_type -> holdfast.v1.GetPublicKeyResponse
-	57, // 96: holdfast.v1.KeyService.GenerateMac:output_type -> holdfast.v1.GenerateMacResponse
-	59, // 97: holdfast.v1.KeyService.VerifyMac:output_type -> holdfast.v1.VerifyMacResponse
-	61, // 98: holdfast.v1.KeyService.GenerateRandom:output_type -> holdfast.v1.GenerateRandomResponse
-	63, // 99: holdfast.v1.KeyService.GetImportParameters:output_type -> holdfast.v1.GetImportParametersResponse
-	65, // 100: holdfast.v1.KeyService.ImportKeyMaterial:output_type -> holdfast.v1.ImportKeyMaterialResponse
-	67, // 101: holdfast.v1.KeyService.ExportKey:output_type -> holdfast.v1.ExportKeyResponse
-	69, // 102: holdfast.v1.KeyService.SetCondition:output_type -> holdfast.v1.SetConditionResponse
-	71, // 103: holdfast.v1.KeyService.GetCondition:output_type -> holdfast.v1.GetConditionResponse
-	71, // [71:104] is the sub-list for method output_type
-	38, // [38:71] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	82, // 5: holdfast.v1.Key.next_rotation:type_name -> google.protobuf.Timestamp
+	82, // 6: holdfast.v1.Key.last_used:type_name -> google.protobuf.Timestamp
+	82, // 7: holdfast.v1.KeyVersion.created:type_name -> google.protobuf.Timestamp
+	82, // 8: holdfast.v1.CreateKeyRequest.expires:type_name -> google.protobuf.Timestamp
+	3,  // 9: holdfast.v1.CreateKeyRequest.tags:type_name -> holdfast.v1.Tag
+	1,  // 10: holdfast.v1.CreateKeyResponse.key:type_name -> holdfast.v1.Key
+	1,  // 11: holdfast.v1.DescribeKeyResponse.key:type_name -> holdfast.v1.Key
+	1,  // 12: holdfast.v1.ListKeysResponse.keys:type_name -> holdfast.v1.Key
+	1,  // 13: holdfast.v1.RotateKeyResponse.key:type_name -> holdfast.v1.Key
+	1,  // 14: holdfast.v1.SetKeyRotationResponse.key:type_name -> holdfast.v1.Key
+	1,  // 15: holdfast.v1.SetKeyVersionStateResponse.key:type_name -> holdfast.v1.Key
+	1,  // 16: holdfast.v1.ScheduleKeyDeletionResponse.key:type_name -> holdfast.v1.Key
+	1,  // 17: holdfast.v1.CancelKeyDeletionResponse.key:type_name -> holdfast.v1.Key
+	1,  // 18: holdfast.v1.UpdateKeyDescriptionResponse.key:type_name -> holdfast.v1.Key
+	3,  // 19: holdfast.v1.TagKeyRequest.tags:type_name -> holdfast.v1.Tag
+	1,  // 20: holdfast.v1.TagKeyResponse.key:type_name -> holdfast.v1.Key
+	1,  // 21: holdfast.v1.UntagKeyResponse.key:type_name -> holdfast.v1.Key
+	82, // 22: holdfast.v1.Alias.created:type_name -> google.protobuf.Timestamp
+	82, // 23: holdfast.v1.Alias.updated:type_name -> google.protobuf.Timestamp
+	32, // 24: holdfast.v1.CreateAliasResponse.alias:type_name -> holdfast.v1.Alias
+	32, // 25: holdfast.v1.UpdateAliasResponse.alias:type_name -> holdfast.v1.Alias
+	32, // 26: holdfast.v1.ListAliasesResponse.aliases:type_name -> holdfast.v1.Alias
+	81, // 27: holdfast.v1.Binding.context:type_name -> holdfast.v1.Binding.ContextEntry
+	41, // 28: holdfast.v1.EncryptRequest.binding:type_name -> holdfast.v1.Binding
+	0,  // 29: holdfast.v1.EncryptRequest.layout:type_name -> holdfast.v1.Layout
+	41, // 30: holdfast.v1.DecryptRequest.binding:type_name -> holdfast.v1.Binding
+	0,  // 31: holdfast.v1.DecryptRequest.layout:type_name -> holdfast.v1.Layout
+	41, // 32: holdfast.v1.ReEncryptRequest.source_binding:type_name -> holdfast.v1.Binding
+	0,  // 33: holdfast.v1.ReEncryptRequest.source_layout:type_name -> holdfast.v1.Layout
+	41, // 34: holdfast.v1.ReEncryptRequest.target_binding:type_name -> holdfast.v1.Binding
+	0,  // 35: holdfast.v1.ReEncryptRequest.target_layout:type_name -> holdfast.v1.Layout
+	41, // 36: holdfast.v1.GenerateDataKeyRequest.binding:type_name -> holdfast.v1.Binding
+	0,  // 37: holdfast.v1.GenerateDataKeyRequest.layout:type_name -> holdfast.v1.Layout
+	41, // 38: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest.binding:type_name -> holdfast.v1.Binding
+	0,  // 39: holdfast.v1.GenerateDataKeyWithoutPlaintextRequest.layout:type_name -> holdfast.v1.Layout
+	58, // 40: holdfast.v1.AgreeRequest.derivation:type_name -> holdfast.v1.Derivation
+	58, // 41: holdfast.v1.EncapsulateRequest.derivation:type_name -> holdfast.v1.Derivation
+	58, // 42: holdfast.v1.DecapsulateRequest.derivation:type_name -> holdfast.v1.Derivation
+	82, // 43: holdfast.v1.GetImportParametersResponse.expires:type_name -> google.protobuf.Timestamp
+	4,  // 44: holdfast.v1.KeyService.CreateKey:input_type -> holdfast.v1.CreateKeyRequest
+	6,  // 45: holdfast.v1.KeyService.DescribeKey:input_type -> holdfast.v1.DescribeKeyRequest
+	8,  // 46: holdfast.v1.KeyService.ListKeys:input_type -> holdfast.v1.ListKeysRequest
+	10, // 47: holdfast.v1.KeyService.EnableKey:input_type -> holdfast.v1.EnableKeyRequest
+	12, // 48: holdfast.v1.KeyService.DisableKey:input_type -> holdfast.v1.DisableKeyRequest
+	14, // 49: holdfast.v1.KeyService.RotateKey:input_type -> holdfast.v1.RotateKeyRequest
+	16, // 50: holdfast.v1.KeyService.SetKeyRotation:input_type -> holdfast.v1.SetKeyRotationRequest
+	18, // 51: holdfast.v1.KeyService.SetKeyVersionState:input_type -> holdfast.v1.SetKeyVersionStateRequest
+	20, // 52: holdfast.v1.KeyService.ScheduleKeyDeletion:input_type -> holdfast.v1.ScheduleKeyDeletionRequest
+	22, // 53: holdfast.v1.KeyService.CancelKeyDeletion:input_type -> holdfast.v1.CancelKeyDeletionRequest
+	24, // 54: holdfast.v1.KeyService.DeleteKey:input_type -> holdfast.v1.DeleteKeyRequest
+	26, // 55: holdfast.v1.KeyService.UpdateKeyDescription:input_type -> holdfast.v1.UpdateKeyDescriptionRequest
+	28, // 56: holdfast.v1.KeyService.TagKey:input_type -> holdfast.v1.TagKeyRequest
+	30, // 57: holdfast.v1.KeyService.UntagKey:input_type -> holdfast.v1.UntagKeyRequest
+	33, // 58: holdfast.v1.KeyService.CreateAlias:input_type -> holdfast.v1.CreateAliasRequest
+	35, // 59: holdfast.v1.KeyService.UpdateAlias:input_type -> holdfast.v1.UpdateAliasRequest
+	37, // 60: holdfast.v1.KeyService.DeleteAlias:input_type -> holdfast.v1.DeleteAliasRequest
+	39, // 61: holdfast.v1.KeyService.ListAliases:input_type -> holdfast.v1.ListAliasesRequest
+	42, // 62: holdfast.v1.KeyService.Encrypt:input_type -> holdfast.v1.EncryptRequest
+	44, // 63: holdfast.v1.KeyService.Decrypt:input_type -> holdfast.v1.DecryptRequest
+	46, // 64: holdfast.v1.KeyService.ReEncrypt:input_type -> holdfast.v1.ReEncryptRequest
+	48, // 65: holdfast.v1.KeyService.GenerateDataKey:input_type -> holdfast.v1.GenerateDataKeyRequest
+	50, // 66: holdfast.v1.KeyService.GenerateDataKeyWithoutPlaintext:input_type -> holdfast.v1.GenerateDataKeyWithoutPlaintextRequest
+	52, // 67: holdfast.v1.KeyService.Sign:input_type -> holdfast.v1.SignRequest
+	54, // 68: holdfast.v1.KeyService.Verify:input_type -> holdfast.v1.VerifyRequest
+	56, // 69: holdfast.v1.KeyService.GetPublicKey:input_type -> holdfast.v1.GetPublicKeyRequest
+	59, // 70: holdfast.v1.KeyService.Agree:input_type -> holdfast.v1.AgreeRequest
+	61, // 71: holdfast.v1.KeyService.Encapsulate:input_type -> holdfast.v1.EncapsulateRequest
+	63, // 72: holdfast.v1.KeyService.Decapsulate:input_type -> holdfast.v1.DecapsulateRequest
+	65, // 73: holdfast.v1.KeyService.GenerateMac:input_type -> holdfast.v1.GenerateMacRequest
+	67, // 74: holdfast.v1.KeyService.VerifyMac:input_type -> holdfast.v1.VerifyMacRequest
+	69, // 75: holdfast.v1.KeyService.GenerateRandom:input_type -> holdfast.v1.GenerateRandomRequest
+	71, // 76: holdfast.v1.KeyService.GetImportParameters:input_type -> holdfast.v1.GetImportParametersRequest
+	73, // 77: holdfast.v1.KeyService.ImportKeyMaterial:input_type -> holdfast.v1.ImportKeyMaterialRequest
+	75, // 78: holdfast.v1.KeyService.ExportKey:input_type -> holdfast.v1.ExportKeyRequest
+	77, // 79: holdfast.v1.KeyService.SetCondition:input_type -> holdfast.v1.SetConditionRequest
+	79, // 80: holdfast.v1.KeyService.GetCondition:input_type -> holdfast.v1.GetConditionRequest
+	5,  // 81: holdfast.v1.KeyService.CreateKey:output_type -> holdfast.v1.CreateKeyResponse
+	7,  // 82: holdfast.v1.KeyService.DescribeKey:output_type -> holdfast.v1.DescribeKeyResponse
+	9,  // 83: holdfast.v1.KeyService.ListKeys:output_type -> holdfast.v1.ListKeysResponse
+	11, // 84: holdfast.v1.KeyService.EnableKey:output_type -> holdfast.v1.EnableKeyResponse
+	13, // 85: holdfast.v1.KeyService.DisableKey:output_type -> holdfast.v1.DisableKeyResponse
+	15, // 86: holdfast.v1.KeyService.RotateKey:output_type -> holdfast.v1.RotateKeyResponse
+	17, // 87: holdfast.v1.KeyService.SetKeyRotation:output_type -> holdfast.v1.SetKeyRotationResponse
+	19, // 88: holdfast.v1.KeyService.SetKeyVersionState:output_type -> holdfast.v1.SetKeyVersionStateResponse
+	21, // 89: holdfast.v1.KeyService.ScheduleKeyDeletion:output_type -> holdfast.v1.ScheduleKeyDeletionResponse
+	23, // 90: holdfast.v1.KeyService.CancelKeyDeletion:output_type -> holdfast.v1.CancelKeyDeletionResponse
+	25, // 91: holdfast.v1.KeyService.DeleteKey:output_type -> holdfast.v1.DeleteKeyResponse
+	27, // 92: holdfast.v1.KeyService.UpdateKeyDescription:output_type -> holdfast.v1.UpdateKeyDescriptionResponse
+	29, // 93: holdfast.v1.KeyService.TagKey:output_type -> holdfast.v1.TagKeyResponse
+	31, // 94: holdfast.v1.KeyService.UntagKey:output_type -> holdfast.v1.UntagKeyResponse
+	34, // 95: holdfast.v1.KeyService.CreateAlias:output_type -> holdfast.v1.CreateAliasResponse
+	36, // 96: holdfast.v1.KeyService.UpdateAlias:output_type -> holdfast.v1.UpdateAliasResponse
+	38, // 97: holdfast.v1.KeyService.DeleteAlias:output_type -> holdfast.v1.DeleteAliasResponse
+	40, // 98: holdfast.v1.KeyService.ListAliases:output_type -> holdfast.v1.ListAliasesResponse
+	43, // 99: holdfast.v1.KeyService.Encrypt:output_type -> holdfast.v1.EncryptResponse
+	45, // 100: holdfast.v1.KeyService.Decrypt:output_type -> holdfast.v1.DecryptResponse
+	47, // 101: holdfast.v1.KeyService.ReEncrypt:output_type -> holdfast.v1.ReEncryptResponse
+	49, // 102: holdfast.v1.KeyService.GenerateDataKey:output_type -> holdfast.v1.GenerateDataKeyResponse
+	51, // 103: holdfast.v1.KeyService.GenerateDataKeyWithoutPlaintext:output_type -> holdfast.v1.GenerateDataKeyWithoutPlaintextResponse
+	53, // 104: holdfast.v1.KeyService.Sign:output_type -> holdfast.v1.SignResponse
+	55, // 105: holdfast.v1.KeyService.Verify:output_type -> holdfast.v1.VerifyResponse
+	57, // 106: holdfast.v1.KeyService.GetPublicKey:output_type -> holdfast.v1.GetPublicKeyResponse
+	60, // 107: holdfast.v1.KeyService.Agree:output_type -> holdfast.v1.AgreeResponse
+	62, // 108: holdfast.v1.KeyService.Encapsulate:output_type -> holdfast.v1.EncapsulateResponse
+	64, // 109: holdfast.v1.KeyService.Decapsulate:output_type -> holdfast.v1.DecapsulateResponse
+	66, // 110: holdfast.v1.KeyService.GenerateMac:output_type -> holdfast.v1.GenerateMacResponse
+	68, // 111: holdfast.v1.KeyService.VerifyMac:output_type -> holdfast.v1.VerifyMacResponse
+	70, // 112: holdfast.v1.KeyService.GenerateRandom:output_type -> holdfast.v1.GenerateRandomResponse
+	72, // 113: holdfast.v1.KeyService.GetImportParameters:output_type -> holdfast.v1.GetImportParametersResponse
+	74, // 114: holdfast.v1.KeyService.ImportKeyMaterial:output_type -> holdfast.v1.ImportKeyMaterialResponse
+	76, // 115: holdfast.v1.KeyService.ExportKey:output_type -> holdfast.v1.ExportKeyResponse
+	78, // 116: holdfast.v1.KeyService.SetCondition:output_type -> holdfast.v1.SetConditionResponse
+	80, // 117: holdfast.v1.KeyService.GetCondition:output_type -> holdfast.v1.GetConditionResponse
+	81, // [81:118] is the sub-list for method output_type
+	44, // [44:81] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_keys_proto_init() }
@@ -4668,7 +5340,7 @@ func file_holdfast_v1_keys_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_keys_proto_rawDesc), len(file_holdfast_v1_keys_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   72,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,7 +30,12 @@ type Key struct {
 	sign    func(in kms.SigningInput) ([]byte, error)
 	verify  func(in kms.SigningInput, signature []byte) (bool, error)
 	mac     func(message []byte) ([]byte, error)
-	public  func() ([]byte, error)
+	agree   func(peer []byte) ([]byte, error)
+
+	encapsulate func() (shared, ciphertext []byte)
+	decapsulate func(ciphertext []byte) ([]byte, error)
+
+	public func() ([]byte, error)
 }
 
 var (
@@ -149,6 +154,12 @@ var algorithms = map[kms.Spec]algorithm{
 	kms.HMACSHA256:  hmacKey(kms.SHA256),
 	kms.HMACSHA384:  hmacKey(kms.SHA384),
 	kms.HMACSHA512:  hmacKey(kms.SHA512),
+	kms.X25519:      curve25519,
+	kms.MLKEM768:    kem768,
+	kms.MLKEM1024:   kem1024,
+	kms.MLDSA44:     dsa44,
+	kms.MLDSA65:     dsa65,
+	kms.MLDSA87:     dsa87,
 }
 
 // raw is a spec whose material is random bytes: size of them where they are

@@ -1,6 +1,7 @@
 package alg
 
 import (
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -82,18 +83,19 @@ func (c curve) load(brought []byte) (secret.Bytes, error) {
 }
 
 var (
-	p224 = nist{elliptic.P224(), oidP224}
-	p256 = nist{elliptic.P256(), oidP256}
-	p384 = nist{elliptic.P384(), oidP384}
-	p521 = nist{elliptic.P521(), oidP521}
+	p224 = nist{elliptic.P224(), oidP224, nil} // crypto/ecdh does not have it
+	p256 = nist{elliptic.P256(), oidP256, ecdh.P256()}
+	p384 = nist{elliptic.P384(), oidP384, ecdh.P384()}
+	p521 = nist{elliptic.P521(), oidP521, ecdh.P521()}
 )
 
 type nist struct {
 	curve elliptic.Curve
 	oid   objectID
+	ecdh  ecdh.Curve // nil: no key agreement
 }
 
-// nistCurve is ECDSA over a curve of FIPS 186-5 or, for P-224, 186-4. Signatures
+// nistCurve is ECDSA and ECDH over a curve of FIPS 186-5 or, for P-224, 186-4. Signatures
 // are ASN.1 DER.
 func nistCurve(n nist) algorithm {
 	return curve{
@@ -113,6 +115,13 @@ func nistCurve(n nist) algorithm {
 			}
 			k := verifying(func(digest, sig []byte) bool { return ecdsa.VerifyASN1(&priv.PublicKey, digest, sig) })
 			k.sign = signing(func(digest []byte) ([]byte, error) { return ecdsa.SignASN1(rand.Reader, priv, digest) })
+			if n.ecdh != nil {
+				same, err := priv.ECDH()
+				if err != nil {
+					return Key{}, nil, err
+				}
+				k.agree = agreeing(same, n.peer)
+			}
 			point, err := priv.PublicKey.Bytes()
 			return k, point, err
 		},

@@ -74,7 +74,7 @@ func ed25519Public(pub ed25519.PublicKey) Key {
 
 func wholeMessage(in kms.SigningInput) error {
 	if in.Digest != 0 || in.Prehashed {
-		return kms.Errorf(kms.Misused, "Ed25519 signs the message itself, not a digest")
+		return kms.Errorf(kms.Misused, "keys of this spec sign the message itself, not a digest")
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func TestSignAndVerify(t *testing.T) {
 func TestPrehashed(t *testing.T) {
 	message := []byte("message")
 	for _, row := range signers() {
-		if row.Spec == kms.Ed25519 || row.Spec == kms.SM2 {
+		if len(row.Digests) == 0 || row.Spec == kms.SM2 {
 			continue // the one signs no digest, the other another one; see below
 		}
 		k := keyOf(t, row.Spec)
@@ -181,7 +181,7 @@ func TestMalformedSignatures(t *testing.T) {
 		return b
 	}
 	for _, row := range signers() {
-		if row.Slow || row.Spec == kms.Ed25519 {
+		if row.Slow || len(row.Digests) == 0 {
 			continue
 		}
 		k := keyOf(t, row.Spec)

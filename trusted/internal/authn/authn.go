@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -47,6 +48,8 @@ type Authenticator struct {
 
 	mu   sync.Mutex
 	seen *replay.Table
+
+	replayed atomic.Uint64
 }
 
 type cacheKey struct {
@@ -138,6 +141,7 @@ func (a *Authenticator) remember(p Principal, now time.Time) error {
 	case replay.Fresh:
 		return nil
 	case replay.Seen:
+		a.replayed.Add(1)
 		return kms.Errorf(kms.Replayed, "this request was accepted before")
 	case replay.Crowded:
 		return kms.Errorf(kms.Exhausted, "too many requests at that time")
@@ -151,6 +155,9 @@ func (a *Authenticator) ReplayAge(now time.Time) time.Duration {
 	defer a.mu.Unlock()
 	return a.seen.Age(now)
 }
+
+// Replayed is how many requests were refused because they had been accepted before.
+func (a *Authenticator) Replayed() uint64 { return a.replayed.Load() }
 
 // MAC is the MAC of a text under a credential's API key, in eHSM's scheme. It
 // must never be one that could be a request's. The error is that of a record

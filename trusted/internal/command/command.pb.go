@@ -33,6 +33,7 @@ type Command struct {
 	Id        []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`               // 16 random bytes; a repeated id gets the first result
 	Time      int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`          // the proposer's reading of domain time, ns since 1970
 	Principal *Principal             `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"` // absent: the node itself
+	Audit     *Audit                 `protobuf:"bytes,97,opt,name=audit,proto3" json:"audit,omitempty"`        // what a node's audit log is to say of it; absent: nothing
 	Base      uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`          // the last entry that its proposer had applied; 0: not said
 	// Types that are valid to be assigned to Op:
 	//
@@ -62,6 +63,20 @@ type Command struct {
 	//	*Command_ScheduleDeletion
 	//	*Command_CancelDeletion
 	//	*Command_SetVersionState
+	//	*Command_PutSecret
+	//	*Command_PutSecretVersion
+	//	*Command_SetSecret
+	//	*Command_LabelSecret
+	//	*Command_DestroySecretVersion
+	//	*Command_SetSecretKey
+	//	*Command_DeleteSecret
+	//	*Command_RestoreSecret
+	//	*Command_RewrapSecrets
+	//	*Command_Reserve
+	//	*Command_SetRotation
+	//	*Command_RotateDue
+	//	*Command_NoteUse
+	//	*Command_AuditHead
 	//	*Command_PutNode
 	//	*Command_ApproveNode
 	//	*Command_AnnounceNode
@@ -123,6 +138,13 @@ func (x *Command) GetTime() int64 {
 func (x *Command) GetPrincipal() *Principal {
 	if x != nil {
 		return x.Principal
+	}
+	return nil
+}
+
+func (x *Command) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
 	}
 	return nil
 }
@@ -375,6 +397,132 @@ func (x *Command) GetSetVersionState() *SetVersionState {
 	return nil
 }
 
+func (x *Command) GetPutSecret() *PutSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutSecret); ok {
+			return x.PutSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutSecretVersion() *PutSecretVersion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutSecretVersion); ok {
+			return x.PutSecretVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetSecret() *SetSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetSecret); ok {
+			return x.SetSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetLabelSecret() *LabelSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_LabelSecret); ok {
+			return x.LabelSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDestroySecretVersion() *DestroySecretVersion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DestroySecretVersion); ok {
+			return x.DestroySecretVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetSecretKey() *SetSecretKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetSecretKey); ok {
+			return x.SetSecretKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteSecret() *DeleteSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteSecret); ok {
+			return x.DeleteSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRestoreSecret() *RestoreSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RestoreSecret); ok {
+			return x.RestoreSecret
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRewrapSecrets() *RewrapSecrets {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RewrapSecrets); ok {
+			return x.RewrapSecrets
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReserve() *Reserve {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Reserve); ok {
+			return x.Reserve
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetRotation() *SetRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetRotation); ok {
+			return x.SetRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRotateDue() *RotateDue {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RotateDue); ok {
+			return x.RotateDue
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNoteUse() *NoteUse {
+	if x != nil {
+		if x, ok := x.Op.(*Command_NoteUse); ok {
+			return x.NoteUse
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAuditHead() *AuditHead {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AuditHead); ok {
+			return x.AuditHead
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutNode() *PutNode {
 	if x != nil {
 		if x, ok := x.Op.(*Command_PutNode); ok {
@@ -564,6 +712,62 @@ type Command_SetVersionState struct {
 	SetVersionState *SetVersionState `protobuf:"bytes,46,opt,name=set_version_state,json=setVersionState,proto3,oneof"`
 }
 
+type Command_PutSecret struct {
+	PutSecret *PutSecret `protobuf:"bytes,80,opt,name=put_secret,json=putSecret,proto3,oneof"`
+}
+
+type Command_PutSecretVersion struct {
+	PutSecretVersion *PutSecretVersion `protobuf:"bytes,81,opt,name=put_secret_version,json=putSecretVersion,proto3,oneof"`
+}
+
+type Command_SetSecret struct {
+	SetSecret *SetSecret `protobuf:"bytes,82,opt,name=set_secret,json=setSecret,proto3,oneof"`
+}
+
+type Command_LabelSecret struct {
+	LabelSecret *LabelSecret `protobuf:"bytes,83,opt,name=label_secret,json=labelSecret,proto3,oneof"`
+}
+
+type Command_DestroySecretVersion struct {
+	DestroySecretVersion *DestroySecretVersion `protobuf:"bytes,84,opt,name=destroy_secret_version,json=destroySecretVersion,proto3,oneof"`
+}
+
+type Command_SetSecretKey struct {
+	SetSecretKey *SetSecretKey `protobuf:"bytes,85,opt,name=set_secret_key,json=setSecretKey,proto3,oneof"`
+}
+
+type Command_DeleteSecret struct {
+	DeleteSecret *DeleteSecret `protobuf:"bytes,86,opt,name=delete_secret,json=deleteSecret,proto3,oneof"`
+}
+
+type Command_RestoreSecret struct {
+	RestoreSecret *RestoreSecret `protobuf:"bytes,87,opt,name=restore_secret,json=restoreSecret,proto3,oneof"`
+}
+
+type Command_RewrapSecrets struct {
+	RewrapSecrets *RewrapSecrets `protobuf:"bytes,88,opt,name=rewrap_secrets,json=rewrapSecrets,proto3,oneof"`
+}
+
+type Command_Reserve struct {
+	Reserve *Reserve `protobuf:"bytes,100,opt,name=reserve,proto3,oneof"`
+}
+
+type Command_SetRotation struct {
+	SetRotation *SetRotation `protobuf:"bytes,101,opt,name=set_rotation,json=setRotation,proto3,oneof"`
+}
+
+type Command_RotateDue struct {
+	RotateDue *RotateDue `protobuf:"bytes,102,opt,name=rotate_due,json=rotateDue,proto3,oneof"`
+}
+
+type Command_NoteUse struct {
+	NoteUse *NoteUse `protobuf:"bytes,103,opt,name=note_use,json=noteUse,proto3,oneof"`
+}
+
+type Command_AuditHead struct {
+	AuditHead *AuditHead `protobuf:"bytes,95,opt,name=audit_head,json=auditHead,proto3,oneof"`
+}
+
 type Command_PutNode struct {
 	PutNode *PutNode `protobuf:"bytes,60,opt,name=put_node,json=putNode,proto3,oneof"`
 }
@@ -652,6 +856,34 @@ func (*Command_CancelDeletion) isCommand_Op() {}
 
 func (*Command_SetVersionState) isCommand_Op() {}
 
+func (*Command_PutSecret) isCommand_Op() {}
+
+func (*Command_PutSecretVersion) isCommand_Op() {}
+
+func (*Command_SetSecret) isCommand_Op() {}
+
+func (*Command_LabelSecret) isCommand_Op() {}
+
+func (*Command_DestroySecretVersion) isCommand_Op() {}
+
+func (*Command_SetSecretKey) isCommand_Op() {}
+
+func (*Command_DeleteSecret) isCommand_Op() {}
+
+func (*Command_RestoreSecret) isCommand_Op() {}
+
+func (*Command_RewrapSecrets) isCommand_Op() {}
+
+func (*Command_Reserve) isCommand_Op() {}
+
+func (*Command_SetRotation) isCommand_Op() {}
+
+func (*Command_RotateDue) isCommand_Op() {}
+
+func (*Command_NoteUse) isCommand_Op() {}
+
+func (*Command_AuditHead) isCommand_Op() {}
+
 func (*Command_PutNode) isCommand_Op() {}
 
 func (*Command_ApproveNode) isCommand_Op() {}
@@ -670,6 +902,408 @@ func (*Command_PutRecovery) isCommand_Op() {}
 
 func (*Command_OrderBackup) isCommand_Op() {}
 
+// Audit is what an audit entry of the change says that the state would not tell
+// later. It is kept until a head of the node's says that the entry is there.
+type Audit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // that owes the entry
+	Operation     string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	App           []byte                 `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"` // as credential: absent where nobody's credential counted
+	Credential    []byte                 `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"`
+	Identity      string                 `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"` // that the caller's evidence proved
+	Key           []byte                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	Version       uint32                 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	Object        string                 `protobuf:"bytes,9,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Audit) Reset() {
+	*x = Audit{}
+	mi := &file_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audit) ProtoMessage() {}
+
+func (x *Audit) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audit.ProtoReflect.Descriptor instead.
+func (*Audit) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Audit) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Audit) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Audit) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Audit) GetCredential() []byte {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *Audit) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Audit) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Audit) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Audit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Audit) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+// AuditHead is how far a node's audit log has come, signed.
+type AuditHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"` // us since 1970
+	Generation    uint32                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	Settled       uint64                 `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"` // changes up to this index that the node owed entries of have them
+	Key           []byte                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`          // the audit key of the generation, where the state lacks it
+	Voucher       []byte                 `protobuf:"bytes,9,opt,name=voucher,proto3" json:"voucher,omitempty"`  // for key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditHead) Reset() {
+	*x = AuditHead{}
+	mi := &file_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditHead) ProtoMessage() {}
+
+func (x *AuditHead) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditHead.ProtoReflect.Descriptor instead.
+func (*AuditHead) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuditHead) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *AuditHead) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *AuditHead) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AuditHead) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *AuditHead) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
+func (x *AuditHead) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuditHead) GetVoucher() []byte {
+	if x != nil {
+		return x.Voucher
+	}
+	return nil
+}
+
+// AuditChain is what the state knows of a node's audit log.
+type AuditChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Head          *AuditHead             `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"` // the newest; absent: none yet
+	Owed          []*OwedEntry           `protobuf:"bytes,3,rep,name=owed,proto3" json:"owed,omitempty"` // in order of their indices
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditChain) Reset() {
+	*x = AuditChain{}
+	mi := &file_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditChain) ProtoMessage() {}
+
+func (x *AuditChain) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
+func (*AuditChain) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuditChain) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AuditChain) GetHead() *AuditHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *AuditChain) GetOwed() []*OwedEntry {
+	if x != nil {
+		return x.Owed
+	}
+	return nil
+}
+
+// OwedEntry is a change whose audit entry no head covers yet.
+type OwedEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Audit         *Audit                 `protobuf:"bytes,3,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwedEntry) Reset() {
+	*x = OwedEntry{}
+	mi := &file_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwedEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwedEntry) ProtoMessage() {}
+
+func (x *OwedEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwedEntry.ProtoReflect.Descriptor instead.
+func (*OwedEntry) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OwedEntry) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *OwedEntry) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *OwedEntry) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+// AuditKey is the domain's audit key of a generation.
+type AuditKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Voucher       []byte                 `protobuf:"bytes,3,opt,name=voucher,proto3" json:"voucher,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditKey) Reset() {
+	*x = AuditKey{}
+	mi := &file_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditKey) ProtoMessage() {}
+
+func (x *AuditKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditKey.ProtoReflect.Descriptor instead.
+func (*AuditKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditKey) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AuditKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuditKey) GetVoucher() []byte {
+	if x != nil {
+		return x.Voucher
+	}
+	return nil
+}
+
 // Principal is who asked, by which credential, in which state of it.
 type Principal struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
@@ -685,7 +1319,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_command_proto_msgTypes[1]
+	mi := &file_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +1331,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[1]
+	mi := &file_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +1344,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{1}
+	return file_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Principal) GetApp() []byte {
@@ -776,7 +1410,7 @@ type Found struct {
 
 func (x *Found) Reset() {
 	*x = Found{}
-	mi := &file_command_proto_msgTypes[2]
+	mi := &file_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1422,7 @@ func (x *Found) String() string {
 func (*Found) ProtoMessage() {}
 
 func (x *Found) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[2]
+	mi := &file_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1435,7 @@ func (x *Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Found.ProtoReflect.Descriptor instead.
 func (*Found) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{2}
+	return file_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Found) GetDomain() []byte {
@@ -900,7 +1534,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1546,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[3]
+	mi := &file_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1559,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{3}
+	return file_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Evidence) GetTee() string {
@@ -961,7 +1595,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1607,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[4]
+	mi := &file_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1620,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{4}
+	return file_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Authority) GetCertificate() []byte {
@@ -1022,7 +1656,7 @@ type PutApp struct {
 
 func (x *PutApp) Reset() {
 	*x = PutApp{}
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1668,7 @@ func (x *PutApp) String() string {
 func (*PutApp) ProtoMessage() {}
 
 func (x *PutApp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[5]
+	mi := &file_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1681,7 @@ func (x *PutApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApp.ProtoReflect.Descriptor instead.
 func (*PutApp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{5}
+	return file_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutApp) GetApp() *App {
@@ -1091,7 +1725,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1737,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[6]
+	mi := &file_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1750,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{6}
+	return file_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Admission) GetId() []byte {
@@ -1150,7 +1784,7 @@ type SetPolicy struct {
 
 func (x *SetPolicy) Reset() {
 	*x = SetPolicy{}
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1796,7 @@ func (x *SetPolicy) String() string {
 func (*SetPolicy) ProtoMessage() {}
 
 func (x *SetPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[7]
+	mi := &file_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1809,7 @@ func (x *SetPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicy.ProtoReflect.Descriptor instead.
 func (*SetPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{7}
+	return file_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetPolicy) GetEnvelope() []byte {
@@ -1195,7 +1829,7 @@ type SetAmendment struct {
 
 func (x *SetAmendment) Reset() {
 	*x = SetAmendment{}
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1841,7 @@ func (x *SetAmendment) String() string {
 func (*SetAmendment) ProtoMessage() {}
 
 func (x *SetAmendment) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[8]
+	mi := &file_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1854,7 @@ func (x *SetAmendment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAmendment.ProtoReflect.Descriptor instead.
 func (*SetAmendment) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{8}
+	return file_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetAmendment) GetEnvelope() []byte {
@@ -1246,7 +1880,7 @@ type PutGeneration struct {
 
 func (x *PutGeneration) Reset() {
 	*x = PutGeneration{}
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1892,7 @@ func (x *PutGeneration) String() string {
 func (*PutGeneration) ProtoMessage() {}
 
 func (x *PutGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[9]
+	mi := &file_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1905,7 @@ func (x *PutGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGeneration.ProtoReflect.Descriptor instead.
 func (*PutGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{9}
+	return file_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutGeneration) GetGeneration() uint32 {
@@ -1324,13 +1958,14 @@ type Rewrap struct {
 	Keys          []*Rewrapped           `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	Credentials   []*Rewrapped           `protobuf:"bytes,3,rep,name=credentials,proto3" json:"credentials,omitempty"`
 	Authority     *Rewrapped             `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	Secrets       []*SecretRewrapped     `protobuf:"bytes,80,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rewrap) Reset() {
 	*x = Rewrap{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1977,7 @@ func (x *Rewrap) String() string {
 func (*Rewrap) ProtoMessage() {}
 
 func (x *Rewrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1990,7 @@ func (x *Rewrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrap.ProtoReflect.Descriptor instead.
 func (*Rewrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rewrap) GetGeneration() uint32 {
@@ -1386,6 +2021,13 @@ func (x *Rewrap) GetAuthority() *Rewrapped {
 	return nil
 }
 
+func (x *Rewrap) GetSecrets() []*SecretRewrapped {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 // Rewrapped takes the place of what it was made from, if that is still there.
 type Rewrapped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1400,7 +2042,7 @@ type Rewrapped struct {
 
 func (x *Rewrapped) Reset() {
 	*x = Rewrapped{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +2054,7 @@ func (x *Rewrapped) String() string {
 func (*Rewrapped) ProtoMessage() {}
 
 func (x *Rewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +2067,7 @@ func (x *Rewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrapped.ProtoReflect.Descriptor instead.
 func (*Rewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rewrapped) GetId() []byte {
@@ -1474,7 +2116,7 @@ type RetireGeneration struct {
 
 func (x *RetireGeneration) Reset() {
 	*x = RetireGeneration{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +2128,7 @@ func (x *RetireGeneration) String() string {
 func (*RetireGeneration) ProtoMessage() {}
 
 func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +2141,7 @@ func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireGeneration.ProtoReflect.Descriptor instead.
 func (*RetireGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetireGeneration) GetGeneration() uint32 {
@@ -1527,7 +2169,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +2181,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +2194,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutCredential) GetCredential() *Credential {
@@ -1591,7 +2233,7 @@ type SetCredential struct {
 
 func (x *SetCredential) Reset() {
 	*x = SetCredential{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +2245,7 @@ func (x *SetCredential) String() string {
 func (*SetCredential) ProtoMessage() {}
 
 func (x *SetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +2258,7 @@ func (x *SetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
 func (*SetCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetCredential) GetId() []byte {
@@ -1664,7 +2306,7 @@ type RevokeCredential struct {
 
 func (x *RevokeCredential) Reset() {
 	*x = RevokeCredential{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +2318,7 @@ func (x *RevokeCredential) String() string {
 func (*RevokeCredential) ProtoMessage() {}
 
 func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +2331,7 @@ func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
 func (*RevokeCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeCredential) GetId() []byte {
@@ -1716,7 +2358,7 @@ type PutQuotePolicy struct {
 
 func (x *PutQuotePolicy) Reset() {
 	*x = PutQuotePolicy{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +2370,7 @@ func (x *PutQuotePolicy) String() string {
 func (*PutQuotePolicy) ProtoMessage() {}
 
 func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +2383,7 @@ func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
 func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
@@ -1772,7 +2414,7 @@ type QuotePolicy struct {
 
 func (x *QuotePolicy) Reset() {
 	*x = QuotePolicy{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +2426,7 @@ func (x *QuotePolicy) String() string {
 func (*QuotePolicy) ProtoMessage() {}
 
 func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2439,7 @@ func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
 func (*QuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QuotePolicy) GetId() []byte {
@@ -1849,7 +2491,7 @@ type SetCondition struct {
 
 func (x *SetCondition) Reset() {
 	*x = SetCondition{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2503,7 @@ func (x *SetCondition) String() string {
 func (*SetCondition) ProtoMessage() {}
 
 func (x *SetCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2516,7 @@ func (x *SetCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
 func (*SetCondition) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetCondition) GetKey() []byte {
@@ -1916,7 +2558,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2570,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2583,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Tick) GetReadings() []*Reading {
@@ -1962,7 +2604,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2616,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2629,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Reading) GetNode() []byte {
@@ -2019,7 +2661,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2673,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2686,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutNode) GetBy() []byte {
@@ -2101,7 +2743,7 @@ type ApproveNode struct {
 
 func (x *ApproveNode) Reset() {
 	*x = ApproveNode{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2755,7 @@ func (x *ApproveNode) String() string {
 func (*ApproveNode) ProtoMessage() {}
 
 func (x *ApproveNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2768,7 @@ func (x *ApproveNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNode.ProtoReflect.Descriptor instead.
 func (*ApproveNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApproveNode) GetBy() []byte {
@@ -2162,7 +2804,7 @@ type AnnounceNode struct {
 
 func (x *AnnounceNode) Reset() {
 	*x = AnnounceNode{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2816,7 @@ func (x *AnnounceNode) String() string {
 func (*AnnounceNode) ProtoMessage() {}
 
 func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2829,7 @@ func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceNode.ProtoReflect.Descriptor instead.
 func (*AnnounceNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AnnounceNode) GetBy() []byte {
@@ -2224,7 +2866,7 @@ type RemoveNode struct {
 
 func (x *RemoveNode) Reset() {
 	*x = RemoveNode{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2878,7 @@ func (x *RemoveNode) String() string {
 func (*RemoveNode) ProtoMessage() {}
 
 func (x *RemoveNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2891,7 @@ func (x *RemoveNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
 func (*RemoveNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RemoveNode) GetBy() []byte {
@@ -2291,7 +2933,7 @@ type RaiseFeature struct {
 
 func (x *RaiseFeature) Reset() {
 	*x = RaiseFeature{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2945,7 @@ func (x *RaiseFeature) String() string {
 func (*RaiseFeature) ProtoMessage() {}
 
 func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2958,7 @@ func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseFeature.ProtoReflect.Descriptor instead.
 func (*RaiseFeature) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RaiseFeature) GetBy() []byte {
@@ -2345,7 +2987,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2999,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +3012,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Checkpoint) GetIndex() uint64 {
@@ -2399,7 +3041,7 @@ type RecoverDomain struct {
 
 func (x *RecoverDomain) Reset() {
 	*x = RecoverDomain{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +3053,7 @@ func (x *RecoverDomain) String() string {
 func (*RecoverDomain) ProtoMessage() {}
 
 func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +3066,7 @@ func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverDomain.ProtoReflect.Descriptor instead.
 func (*RecoverDomain) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RecoverDomain) GetDocument() []byte {
@@ -2452,7 +3094,7 @@ type PutRecovery struct {
 
 func (x *PutRecovery) Reset() {
 	*x = PutRecovery{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2464,7 +3106,7 @@ func (x *PutRecovery) String() string {
 func (*PutRecovery) ProtoMessage() {}
 
 func (x *PutRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2477,7 +3119,7 @@ func (x *PutRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecovery.ProtoReflect.Descriptor instead.
 func (*PutRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutRecovery) GetBy() []byte {
@@ -2504,7 +3146,7 @@ type OrderBackup struct {
 
 func (x *OrderBackup) Reset() {
 	*x = OrderBackup{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +3158,7 @@ func (x *OrderBackup) String() string {
 func (*OrderBackup) ProtoMessage() {}
 
 func (x *OrderBackup) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +3171,7 @@ func (x *OrderBackup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBackup.ProtoReflect.Descriptor instead.
 func (*OrderBackup) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OrderBackup) GetOrder() []byte {
@@ -2553,7 +3195,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +3207,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +3220,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Recovery) GetPublicKey() []byte {
@@ -2626,7 +3268,7 @@ type RecoveryShare struct {
 
 func (x *RecoveryShare) Reset() {
 	*x = RecoveryShare{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +3280,7 @@ func (x *RecoveryShare) String() string {
 func (*RecoveryShare) ProtoMessage() {}
 
 func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +3293,7 @@ func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryShare.ProtoReflect.Descriptor instead.
 func (*RecoveryShare) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecoveryShare) GetKey() []byte {
@@ -2678,7 +3320,7 @@ type SealedGeneration struct {
 
 func (x *SealedGeneration) Reset() {
 	*x = SealedGeneration{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3332,7 @@ func (x *SealedGeneration) String() string {
 func (*SealedGeneration) ProtoMessage() {}
 
 func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3345,7 @@ func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedGeneration.ProtoReflect.Descriptor instead.
 func (*SealedGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SealedGeneration) GetNumber() uint32 {
@@ -2732,7 +3374,7 @@ type PastRecovery struct {
 
 func (x *PastRecovery) Reset() {
 	*x = PastRecovery{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +3386,7 @@ func (x *PastRecovery) String() string {
 func (*PastRecovery) ProtoMessage() {}
 
 func (x *PastRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +3399,7 @@ func (x *PastRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecovery.ProtoReflect.Descriptor instead.
 func (*PastRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PastRecovery) GetDocument() []byte {
@@ -2793,7 +3435,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3447,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3460,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -2845,7 +3487,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3499,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3512,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -2899,7 +3541,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3553,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3566,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -2961,7 +3603,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3615,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3628,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -3029,7 +3671,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3683,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3696,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutAlias) GetName() string {
@@ -3088,7 +3730,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3742,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3755,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -3143,7 +3785,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3155,7 +3797,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3168,7 +3810,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -3211,7 +3853,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3865,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3878,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -3260,6 +3902,305 @@ func (x *ScheduleDeletion) GetDue() int64 {
 	return 0
 }
 
+// Reserve sets invocations of a key version aside for the node that asks: they
+// count as done, whatever becomes of the node. No revision moves.
+type Reserve struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Limit         uint64                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"` // of the version, as the node knows it; the spec's own holds too
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reserve) Reset() {
+	*x = Reserve{}
+	mi := &file_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reserve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reserve) ProtoMessage() {}
+
+func (x *Reserve) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
+func (*Reserve) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Reserve) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Reserve) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Reserve) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reserve) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// SetRotation says how often a key is rotated.
+type SetRotation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Period        int64                  `protobuf:"varint,3,opt,name=period,proto3" json:"period,omitempty"` // ns; 0: not by itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRotation) Reset() {
+	*x = SetRotation{}
+	mi := &file_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRotation) ProtoMessage() {}
+
+func (x *SetRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
+func (*SetRotation) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SetRotation) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetRotation) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetRotation) GetPeriod() int64 {
+	if x != nil {
+		return x.Period
+	}
+	return 0
+}
+
+// RotateDue gives keys new versions because their period has passed, or because
+// so much was encrypted under the current one. Keys that changed meanwhile, and
+// those for which neither is so, are left out.
+type RotateDue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*NewVersion          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateDue) Reset() {
+	*x = RotateDue{}
+	mi := &file_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateDue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateDue) ProtoMessage() {}
+
+func (x *RotateDue) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
+func (*RotateDue) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RotateDue) GetKeys() []*NewVersion {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type NewVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       *KeyVersion            `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Threshold     uint64                 `protobuf:"varint,4,opt,name=threshold,proto3" json:"threshold,omitempty"` // invocations of the current version from which on it is replaced
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewVersion) Reset() {
+	*x = NewVersion{}
+	mi := &file_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewVersion) ProtoMessage() {}
+
+func (x *NewVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
+func (*NewVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *NewVersion) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *NewVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *NewVersion) GetVersion() *KeyVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *NewVersion) GetThreshold() uint64 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+// NoteUse says which keys were used in an epoch. No revision moves.
+type NoteUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         int64                  `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"` // when the epoch began, ns since 1970
+	Keys          []byte                 `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`    // ids, 16 bytes each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteUse) Reset() {
+	*x = NoteUse{}
+	mi := &file_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteUse) ProtoMessage() {}
+
+func (x *NoteUse) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
+func (*NoteUse) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *NoteUse) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *NoteUse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type CancelDeletion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -3270,7 +4211,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +4223,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3295,7 +4236,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -3323,7 +4264,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +4276,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +4289,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -3382,7 +4323,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +4335,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +4348,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -3432,7 +4373,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3444,7 +4385,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3457,7 +4398,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -3472,7 +4413,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +4425,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +4438,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -3521,6 +4462,1064 @@ func (x *ImportKey) GetVersion() *KeyVersion {
 	return nil
 }
 
+// PutSecret makes a secret with its first version.
+type PutSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Version       *SecretVersion         `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,3,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"` // of the secret's key as it was used; 0: it has none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSecret) Reset() {
+	*x = PutSecret{}
+	mi := &file_command_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSecret) ProtoMessage() {}
+
+func (x *PutSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
+func (*PutSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PutSecret) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *PutSecret) GetVersion() *SecretVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PutSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+// PutSecretVersion gives a secret another version. The number is part of what
+// the value is bound to, so that it is chosen before; Apply refuses another one
+// than the next.
+type PutSecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       *SecretVersion         `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	Pending       bool                   `protobuf:"varint,5,opt,name=pending,proto3" json:"pending,omitempty"` // it does not become the current one
+	Labels        []string               `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty"`    // that it gets, wherever they were before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSecretVersion) Reset() {
+	*x = PutSecretVersion{}
+	mi := &file_command_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSecretVersion) ProtoMessage() {}
+
+func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
+func (*PutSecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PutSecretVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutSecretVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutSecretVersion) GetVersion() *SecretVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PutSecretVersion) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+func (x *PutSecretVersion) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *PutSecretVersion) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// SetSecret changes what is noted beside a secret.
+type SetSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Description   *string                `protobuf:"bytes,3,opt,name=description,proto3,oneof" json:"description,omitempty"`
+	Rotation      *string                `protobuf:"bytes,4,opt,name=rotation,proto3,oneof" json:"rotation,omitempty"` // an interval; empty: none any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSecret) Reset() {
+	*x = SetSecret{}
+	mi := &file_command_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecret) ProtoMessage() {}
+
+func (x *SetSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
+func (*SetSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *SetSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetSecret) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
+func (x *SetSecret) GetRotation() string {
+	if x != nil && x.Rotation != nil {
+		return *x.Rotation
+	}
+	return ""
+}
+
+// LabelSecret puts a label on a version, wherever it was before. Current makes
+// the version that is current the previous one.
+type LabelSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	Version       uint32                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"` // 0: the label is taken away
+	KeyRevision   uint64                 `protobuf:"varint,5,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelSecret) Reset() {
+	*x = LabelSecret{}
+	mi := &file_command_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelSecret) ProtoMessage() {}
+
+func (x *LabelSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
+func (*LabelSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *LabelSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LabelSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *LabelSecret) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *LabelSecret) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LabelSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+type DestroySecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Version       uint32                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestroySecretVersion) Reset() {
+	*x = DestroySecretVersion{}
+	mi := &file_command_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestroySecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestroySecretVersion) ProtoMessage() {}
+
+func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
+func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *DestroySecretVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DestroySecretVersion) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DestroySecretVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DestroySecretVersion) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+// SetSecretKey protects a secret by another key: all of its versions.
+type SetSecretKey struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision       uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Key            []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`                                                // empty: the domain's own
+	KeyRevision    uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`            // of the new key
+	OldKeyRevision uint64                 `protobuf:"varint,5,opt,name=old_key_revision,json=oldKeyRevision,proto3" json:"old_key_revision,omitempty"` // of the old one
+	Versions       []*SecretWrap          `protobuf:"bytes,6,rep,name=versions,proto3" json:"versions,omitempty"`                                      // of each, in order
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetSecretKey) Reset() {
+	*x = SetSecretKey{}
+	mi := &file_command_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSecretKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSecretKey) ProtoMessage() {}
+
+func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
+func (*SetSecretKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *SetSecretKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetSecretKey) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SetSecretKey) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetOldKeyRevision() uint64 {
+	if x != nil {
+		return x.OldKeyRevision
+	}
+	return 0
+}
+
+func (x *SetSecretKey) GetVersions() []*SecretWrap {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// DeleteSecret schedules a secret's deletion, or deletes it at once.
+type DeleteSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Due           int64                  `protobuf:"varint,3,opt,name=due,proto3" json:"due,omitempty"` // 0: at once
+	KeyRevision   uint64                 `protobuf:"varint,4,opt,name=key_revision,json=keyRevision,proto3" json:"key_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecret) Reset() {
+	*x = DeleteSecret{}
+	mi := &file_command_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecret) ProtoMessage() {}
+
+func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
+func (*DeleteSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DeleteSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DeleteSecret) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *DeleteSecret) GetKeyRevision() uint64 {
+	if x != nil {
+		return x.KeyRevision
+	}
+	return 0
+}
+
+type RestoreSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSecret) Reset() {
+	*x = RestoreSecret{}
+	mi := &file_command_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSecret) ProtoMessage() {}
+
+func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
+func (*RestoreSecret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RestoreSecret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestoreSecret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RewrapSecrets moves secrets to the current version of the key that protects
+// them. Nobody could see a difference, so no revision moves.
+type RewrapSecrets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secrets       []*SecretRewrapped     `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewrapSecrets) Reset() {
+	*x = RewrapSecrets{}
+	mi := &file_command_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewrapSecrets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewrapSecrets) ProtoMessage() {}
+
+func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
+func (*RewrapSecrets) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// SecretRewrapped takes the place of how a secret's data keys were wrapped, if
+// they still are.
+type SecretRewrapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           []byte                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // of the record that it was made from
+	Versions      []*SecretWrap          `protobuf:"bytes,4,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretRewrapped) Reset() {
+	*x = SecretRewrapped{}
+	mi := &file_command_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretRewrapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretRewrapped) ProtoMessage() {}
+
+func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
+func (*SecretRewrapped) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *SecretRewrapped) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *SecretRewrapped) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretRewrapped) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SecretRewrapped) GetVersions() []*SecretWrap {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// SecretWrap is a version's data key: wrapped under a generation of the master
+// secret, or under a version of the secret's key.
+type SecretWrap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"` // the generation, or version of the key, that it was wrapped under
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretWrap) Reset() {
+	*x = SecretWrap{}
+	mi := &file_command_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretWrap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretWrap) ProtoMessage() {}
+
+func (x *SecretWrap) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
+func (*SecretWrap) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *SecretWrap) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *SecretWrap) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+// Secret is a secret without its versions.
+type Secret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 random bytes: a name that is used again is another secret
+	App           []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Created       int64                  `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	Changed       int64                  `protobuf:"varint,6,opt,name=changed,proto3" json:"changed,omitempty"` // when the value was, last
+	Key           []byte                 `protobuf:"bytes,7,opt,name=key,proto3" json:"key,omitempty"`          // empty: the domain's own
+	Rotation      string                 `protobuf:"bytes,8,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	Rotated       int64                  `protobuf:"varint,9,opt,name=rotated,proto3" json:"rotated,omitempty"` // 0: never
+	Told          int64                  `protobuf:"varint,10,opt,name=told,proto3" json:"told,omitempty"`      // the rotation's time that an event was made of; 0: none
+	Due           int64                  `protobuf:"varint,11,opt,name=due,proto3" json:"due,omitempty"`        // of the deletion; 0: it is not scheduled
+	Current       uint32                 `protobuf:"varint,12,opt,name=current,proto3" json:"current,omitempty"`
+	Previous      uint32                 `protobuf:"varint,13,opt,name=previous,proto3" json:"previous,omitempty"` // 0: none
+	Last          uint32                 `protobuf:"varint,14,opt,name=last,proto3" json:"last,omitempty"`         // the newest number that was given out
+	Labels        []*SecretLabel         `protobuf:"bytes,15,rep,name=labels,proto3" json:"labels,omitempty"`      // in order of their names
+	Revision      uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`
+	Versions      uint32                 `protobuf:"varint,17,opt,name=versions,proto3" json:"versions,omitempty"` // in a snapshot: how many follow
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_command_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *Secret) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Secret) GetApp() []byte {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Secret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Secret) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Secret) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Secret) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Secret) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Secret) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
+}
+
+func (x *Secret) GetRotated() int64 {
+	if x != nil {
+		return x.Rotated
+	}
+	return 0
+}
+
+func (x *Secret) GetTold() int64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *Secret) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *Secret) GetCurrent() uint32 {
+	if x != nil {
+		return x.Current
+	}
+	return 0
+}
+
+func (x *Secret) GetPrevious() uint32 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
+}
+
+func (x *Secret) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Secret) GetLabels() []*SecretLabel {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Secret) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Secret) GetVersions() uint32 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+type SecretLabel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretLabel) Reset() {
+	*x = SecretLabel{}
+	mi := &file_command_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretLabel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretLabel) ProtoMessage() {}
+
+func (x *SecretLabel) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
+func (*SecretLabel) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *SecretLabel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretLabel) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// SecretVersion is a sealed value, and the wrapped data key that it is sealed
+// under.
+type SecretVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Under         uint32                 `protobuf:"varint,3,opt,name=under,proto3" json:"under,omitempty"` // the generation, or the version of the secret's key
+	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretVersion) Reset() {
+	*x = SecretVersion{}
+	mi := &file_command_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretVersion) ProtoMessage() {}
+
+func (x *SecretVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
+func (*SecretVersion) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *SecretVersion) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetUnder() uint32 {
+	if x != nil {
+		return x.Under
+	}
+	return 0
+}
+
+func (x *SecretVersion) GetWrapped() []byte {
+	if x != nil {
+		return x.Wrapped
+	}
+	return nil
+}
+
+func (x *SecretVersion) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 type App struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3531,7 +5530,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +5542,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +5555,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *App) GetId() []byte {
@@ -3590,7 +5589,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +5601,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +5614,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Credential) GetId() []byte {
@@ -3682,31 +5681,34 @@ func (x *Credential) GetName() string {
 }
 
 type Key struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	App           []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
-	Spec          uint32                 `protobuf:"varint,3,opt,name=spec,proto3" json:"spec,omitempty"`
-	Usages        uint32                 `protobuf:"varint,4,opt,name=usages,proto3" json:"usages,omitempty"`
-	State         uint32                 `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
-	Origin        uint32                 `protobuf:"varint,6,opt,name=origin,proto3" json:"origin,omitempty"`
-	Exportable    bool                   `protobuf:"varint,7,opt,name=exportable,proto3" json:"exportable,omitempty"`
-	Created       int64                  `protobuf:"varint,8,opt,name=created,proto3" json:"created,omitempty"`
-	Expires       int64                  `protobuf:"varint,9,opt,name=expires,proto3" json:"expires,omitempty"` // 0: never
-	Current       uint32                 `protobuf:"varint,10,opt,name=current,proto3" json:"current,omitempty"`
-	Versions      []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
-	Revision      uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
-	Condition     []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
-	Description   string                 `protobuf:"bytes,20,opt,name=description,proto3" json:"description,omitempty"`
-	Tags          []*Tag                 `protobuf:"bytes,21,rep,name=tags,proto3" json:"tags,omitempty"`                                   // in order of their names
-	Due           int64                  `protobuf:"varint,22,opt,name=due,proto3" json:"due,omitempty"`                                    // when it is destroyed; 0: it is not
-	StateBefore   uint32                 `protobuf:"varint,23,opt,name=state_before,json=stateBefore,proto3" json:"state_before,omitempty"` // with due: the state that cancelling goes back to
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	App            []byte                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Spec           uint32                 `protobuf:"varint,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Usages         uint32                 `protobuf:"varint,4,opt,name=usages,proto3" json:"usages,omitempty"`
+	State          uint32                 `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
+	Origin         uint32                 `protobuf:"varint,6,opt,name=origin,proto3" json:"origin,omitempty"`
+	Exportable     bool                   `protobuf:"varint,7,opt,name=exportable,proto3" json:"exportable,omitempty"`
+	Created        int64                  `protobuf:"varint,8,opt,name=created,proto3" json:"created,omitempty"`
+	Expires        int64                  `protobuf:"varint,9,opt,name=expires,proto3" json:"expires,omitempty"` // 0: never
+	Current        uint32                 `protobuf:"varint,10,opt,name=current,proto3" json:"current,omitempty"`
+	Versions       []*KeyVersion          `protobuf:"bytes,11,rep,name=versions,proto3" json:"versions,omitempty"`
+	Revision       uint64                 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Condition      []byte                 `protobuf:"bytes,13,opt,name=condition,proto3" json:"condition,omitempty"` // canonical; empty: none
+	Description    string                 `protobuf:"bytes,20,opt,name=description,proto3" json:"description,omitempty"`
+	Tags           []*Tag                 `protobuf:"bytes,21,rep,name=tags,proto3" json:"tags,omitempty"`                                            // in order of their names
+	Due            int64                  `protobuf:"varint,22,opt,name=due,proto3" json:"due,omitempty"`                                             // when it is destroyed; 0: it is not
+	StateBefore    uint32                 `protobuf:"varint,23,opt,name=state_before,json=stateBefore,proto3" json:"state_before,omitempty"`          // with due: the state that cancelling goes back to
+	RotationPeriod int64                  `protobuf:"varint,30,opt,name=rotation_period,json=rotationPeriod,proto3" json:"rotation_period,omitempty"` // ns; 0: not rotated by itself
+	NextRotation   int64                  `protobuf:"varint,31,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"`       // with rotation_period: when it is due
+	LastUsed       int64                  `protobuf:"varint,32,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`                   // when the epoch began in which it was used last; 0: never
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +5720,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +5733,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Key) GetId() []byte {
@@ -3853,6 +5855,27 @@ func (x *Key) GetStateBefore() uint32 {
 	return 0
 }
 
+func (x *Key) GetRotationPeriod() int64 {
+	if x != nil {
+		return x.RotationPeriod
+	}
+	return 0
+}
+
+func (x *Key) GetNextRotation() int64 {
+	if x != nil {
+		return x.NextRotation
+	}
+	return 0
+}
+
+func (x *Key) GetLastUsed() int64 {
+	if x != nil {
+		return x.LastUsed
+	}
+	return 0
+}
+
 type Tag struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3863,7 +5886,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3875,7 +5898,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3888,7 +5911,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Tag) GetName() string {
@@ -3911,14 +5934,15 @@ type KeyVersion struct {
 	Generation    uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Created       int64                  `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
-	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"` // 0: enabled
+	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"`       // 0: enabled
+	Reserved      uint64                 `protobuf:"varint,30,opt,name=reserved,proto3" json:"reserved,omitempty"` // invocations that nodes have set aside, whether or not they were used
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +5954,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +5967,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -3981,6 +6005,13 @@ func (x *KeyVersion) GetState() uint32 {
 	return 0
 }
 
+func (x *KeyVersion) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
 // Generation is what anybody may know of a generation of the master secret.
 type Generation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3997,7 +6028,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4009,7 +6040,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4022,7 +6053,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -4085,7 +6116,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +6128,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +6141,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -4151,7 +6182,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +6194,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +6207,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Node) GetId() []byte {
@@ -4289,7 +6320,7 @@ type RemovedNode struct {
 
 func (x *RemovedNode) Reset() {
 	*x = RemovedNode{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4301,7 +6332,7 @@ func (x *RemovedNode) String() string {
 func (*RemovedNode) ProtoMessage() {}
 
 func (x *RemovedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4314,7 +6345,7 @@ func (x *RemovedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
 func (*RemovedNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RemovedNode) GetId() []byte {
@@ -4356,6 +6387,10 @@ type Record struct {
 	//	*Record_Ephemeral
 	//	*Record_SpentOrder
 	//	*Record_Alias
+	//	*Record_AuditChain
+	//	*Record_AuditKey
+	//	*Record_Secret
+	//	*Record_SecretVersion
 	//	*Record_Node
 	//	*Record_RemovedNode
 	//	*Record_PastRecovery
@@ -4366,7 +6401,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +6413,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +6426,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -4518,6 +6553,42 @@ func (x *Record) GetAlias() *Alias {
 	return nil
 }
 
+func (x *Record) GetAuditChain() *AuditChain {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_AuditChain); ok {
+			return x.AuditChain
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetAuditKey() *AuditKey {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_AuditKey); ok {
+			return x.AuditKey
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetSecret() *Secret {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetSecretVersion() *SecretVersion {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_SecretVersion); ok {
+			return x.SecretVersion
+		}
+	}
+	return nil
+}
+
 func (x *Record) GetNode() *Node {
 	if x != nil {
 		if x, ok := x.Kind.(*Record_Node); ok {
@@ -4601,6 +6672,22 @@ type Record_Alias struct {
 	Alias *Alias `protobuf:"bytes,30,opt,name=alias,proto3,oneof"` // after the key that it names
 }
 
+type Record_AuditChain struct {
+	AuditChain *AuditChain `protobuf:"bytes,65,opt,name=audit_chain,json=auditChain,proto3,oneof"`
+}
+
+type Record_AuditKey struct {
+	AuditKey *AuditKey `protobuf:"bytes,66,opt,name=audit_key,json=auditKey,proto3,oneof"` // in order of generations
+}
+
+type Record_Secret struct {
+	Secret *Secret `protobuf:"bytes,60,opt,name=secret,proto3,oneof"` // after the key that protects it
+}
+
+type Record_SecretVersion struct {
+	SecretVersion *SecretVersion `protobuf:"bytes,61,opt,name=secret_version,json=secretVersion,proto3,oneof"` // of the secret before it, in order
+}
+
 type Record_Node struct {
 	Node *Node `protobuf:"bytes,50,opt,name=node,proto3,oneof"`
 }
@@ -4639,6 +6726,14 @@ func (*Record_SpentOrder) isRecord_Kind() {}
 
 func (*Record_Alias) isRecord_Kind() {}
 
+func (*Record_AuditChain) isRecord_Kind() {}
+
+func (*Record_AuditKey) isRecord_Kind() {}
+
+func (*Record_Secret) isRecord_Kind() {}
+
+func (*Record_SecretVersion) isRecord_Kind() {}
+
 func (*Record_Node) isRecord_Kind() {}
 
 func (*Record_RemovedNode) isRecord_Kind() {}
@@ -4659,7 +6754,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4671,7 +6766,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4684,7 +6779,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -4759,7 +6854,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4771,7 +6866,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4784,7 +6879,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -4953,7 +7048,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4965,7 +7060,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4978,7 +7073,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -5013,7 +7108,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5025,7 +7120,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5038,7 +7133,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -5066,7 +7161,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5078,7 +7173,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5091,7 +7186,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -5121,7 +7216,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5133,7 +7228,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5146,7 +7241,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Done) GetId() []byte {
@@ -5186,7 +7281,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +7293,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +7306,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -5225,11 +7320,12 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xa2\x13\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\x88\x1b\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
-	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12\x12\n" +
+	"\tprincipal\x18\x03 \x01(\v2\x1a.holdfast.log.v1.PrincipalR\tprincipal\x12,\n" +
+	"\x05audit\x18a \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\x12.\n" +
 	"\x05found\x18\n" +
 	" \x01(\v2\x16.holdfast.log.v1.FoundH\x00R\x05found\x122\n" +
@@ -5261,7 +7357,25 @@ const file_command_proto_rawDesc = "" +
 	"set_labels\x18+ \x01(\v2\x1a.holdfast.log.v1.SetLabelsH\x00R\tsetLabels\x12P\n" +
 	"\x11schedule_deletion\x18, \x01(\v2!.holdfast.log.v1.ScheduleDeletionH\x00R\x10scheduleDeletion\x12J\n" +
 	"\x0fcancel_deletion\x18- \x01(\v2\x1f.holdfast.log.v1.CancelDeletionH\x00R\x0ecancelDeletion\x12N\n" +
-	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionState\x125\n" +
+	"\x11set_version_state\x18. \x01(\v2 .holdfast.log.v1.SetVersionStateH\x00R\x0fsetVersionState\x12;\n" +
+	"\n" +
+	"put_secret\x18P \x01(\v2\x1a.holdfast.log.v1.PutSecretH\x00R\tputSecret\x12Q\n" +
+	"\x12put_secret_version\x18Q \x01(\v2!.holdfast.log.v1.PutSecretVersionH\x00R\x10putSecretVersion\x12;\n" +
+	"\n" +
+	"set_secret\x18R \x01(\v2\x1a.holdfast.log.v1.SetSecretH\x00R\tsetSecret\x12A\n" +
+	"\flabel_secret\x18S \x01(\v2\x1c.holdfast.log.v1.LabelSecretH\x00R\vlabelSecret\x12]\n" +
+	"\x16destroy_secret_version\x18T \x01(\v2%.holdfast.log.v1.DestroySecretVersionH\x00R\x14destroySecretVersion\x12E\n" +
+	"\x0eset_secret_key\x18U \x01(\v2\x1d.holdfast.log.v1.SetSecretKeyH\x00R\fsetSecretKey\x12D\n" +
+	"\rdelete_secret\x18V \x01(\v2\x1d.holdfast.log.v1.DeleteSecretH\x00R\fdeleteSecret\x12G\n" +
+	"\x0erestore_secret\x18W \x01(\v2\x1e.holdfast.log.v1.RestoreSecretH\x00R\rrestoreSecret\x12G\n" +
+	"\x0erewrap_secrets\x18X \x01(\v2\x1e.holdfast.log.v1.RewrapSecretsH\x00R\rrewrapSecrets\x124\n" +
+	"\areserve\x18d \x01(\v2\x18.holdfast.log.v1.ReserveH\x00R\areserve\x12A\n" +
+	"\fset_rotation\x18e \x01(\v2\x1c.holdfast.log.v1.SetRotationH\x00R\vsetRotation\x12;\n" +
+	"\n" +
+	"rotate_due\x18f \x01(\v2\x1a.holdfast.log.v1.RotateDueH\x00R\trotateDue\x125\n" +
+	"\bnote_use\x18g \x01(\v2\x18.holdfast.log.v1.NoteUseH\x00R\anoteUse\x12;\n" +
+	"\n" +
+	"audit_head\x18_ \x01(\v2\x1a.holdfast.log.v1.AuditHeadH\x00R\tauditHead\x125\n" +
 	"\bput_node\x18< \x01(\v2\x18.holdfast.log.v1.PutNodeH\x00R\aputNode\x12A\n" +
 	"\fapprove_node\x18= \x01(\v2\x1c.holdfast.log.v1.ApproveNodeH\x00R\vapproveNode\x12D\n" +
 	"\rannounce_node\x18> \x01(\v2\x1d.holdfast.log.v1.AnnounceNodeH\x00R\fannounceNode\x12>\n" +
@@ -5274,7 +7388,46 @@ const file_command_proto_rawDesc = "" +
 	"\x0erecover_domain\x18F \x01(\v2\x1e.holdfast.log.v1.RecoverDomainH\x00R\rrecoverDomain\x12A\n" +
 	"\fput_recovery\x18G \x01(\v2\x1c.holdfast.log.v1.PutRecoveryH\x00R\vputRecovery\x12A\n" +
 	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackupB\x04\n" +
-	"\x02op\"\xd7\x01\n" +
+	"\x02op\"\xdf\x01\n" +
+	"\x05Audit\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\fR\x03app\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\fR\n" +
+	"credential\x12\x1a\n" +
+	"\bidentity\x18\x05 \x01(\tR\bidentity\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12\x16\n" +
+	"\x06object\x18\t \x01(\tR\x06object\"\xdd\x01\n" +
+	"\tAuditHead\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\rR\n" +
+	"generation\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x1c\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\x12\x18\n" +
+	"\asettled\x18\a \x01(\x04R\asettled\x12\x10\n" +
+	"\x03key\x18\b \x01(\fR\x03key\x12\x18\n" +
+	"\avoucher\x18\t \x01(\fR\avoucher\"\x80\x01\n" +
+	"\n" +
+	"AuditChain\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12.\n" +
+	"\x04head\x18\x02 \x01(\v2\x1a.holdfast.log.v1.AuditHeadR\x04head\x12.\n" +
+	"\x04owed\x18\x03 \x03(\v2\x1a.holdfast.log.v1.OwedEntryR\x04owed\"c\n" +
+	"\tOwedEntry\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12,\n" +
+	"\x05audit\x18\x03 \x01(\v2\x16.holdfast.log.v1.AuditR\x05audit\"V\n" +
+	"\bAuditKey\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
+	"\avoucher\x18\x03 \x01(\fR\avoucher\"\xd7\x01\n" +
 	"\tPrincipal\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\fR\x03app\x12\x1e\n" +
 	"\n" +
@@ -5337,14 +7490,15 @@ const file_command_proto_rawDesc = "" +
 	"signingKey\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\fR\x05order\x12\x18\n" +
 	"\aholders\x18\x05 \x03(\fR\aholders\x12\x1a\n" +
-	"\brecovery\x18\x06 \x01(\fR\brecovery\"\xd0\x01\n" +
+	"\brecovery\x18\x06 \x01(\fR\brecovery\"\x8c\x02\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
 	"generation\x12.\n" +
 	"\x04keys\x18\x02 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\x04keys\x12<\n" +
 	"\vcredentials\x18\x03 \x03(\v2\x1a.holdfast.log.v1.RewrappedR\vcredentials\x128\n" +
-	"\tauthority\x18\x04 \x01(\v2\x1a.holdfast.log.v1.RewrappedR\tauthority\"\x7f\n" +
+	"\tauthority\x18\x04 \x01(\v2\x1a.holdfast.log.v1.RewrappedR\tauthority\x12:\n" +
+	"\asecrets\x18P \x03(\v2 .holdfast.log.v1.SecretRewrappedR\asecrets\"\x7f\n" +
 	"\tRewrapped\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
@@ -5476,7 +7630,27 @@ const file_command_proto_rawDesc = "" +
 	"\x10ScheduleDeletion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
-	"\x03due\x18\x03 \x01(\x03R\x03due\">\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\"a\n" +
+	"\aReserve\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x04R\x05limit\"S\n" +
+	"\vSetRotation\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06period\x18\x03 \x01(\x03R\x06period\"<\n" +
+	"\tRotateDue\x12/\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1b.holdfast.log.v1.NewVersionR\x04keys\"\x8f\x01\n" +
+	"\n" +
+	"NewVersion\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\x12\x1c\n" +
+	"\tthreshold\x18\x04 \x01(\x04R\tthreshold\"3\n" +
+	"\aNoteUse\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\x03R\x05since\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\fR\x04keys\">\n" +
 	"\x0eCancelDeletion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"Q\n" +
@@ -5491,7 +7665,92 @@ const file_command_proto_rawDesc = "" +
 	"\tImportKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
-	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"/\n" +
+	"\aversion\x18\x03 \x01(\v2\x1b.holdfast.log.v1.KeyVersionR\aversion\"\x99\x01\n" +
+	"\tPutSecret\x12/\n" +
+	"\x06secret\x18\x01 \x01(\v2\x17.holdfast.log.v1.SecretR\x06secret\x128\n" +
+	"\aversion\x18\x02 \x01(\v2\x1e.holdfast.log.v1.SecretVersionR\aversion\x12!\n" +
+	"\fkey_revision\x18\x03 \x01(\x04R\vkeyRevision\"\xd1\x01\n" +
+	"\x10PutSecretVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x128\n" +
+	"\aversion\x18\x03 \x01(\v2\x1e.holdfast.log.v1.SecretVersionR\aversion\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\x12\x18\n" +
+	"\apending\x18\x05 \x01(\bR\apending\x12\x16\n" +
+	"\x06labels\x18\x06 \x03(\tR\x06labels\"\xa0\x01\n" +
+	"\tSetSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12%\n" +
+	"\vdescription\x18\x03 \x01(\tH\x00R\vdescription\x88\x01\x01\x12\x1f\n" +
+	"\brotation\x18\x04 \x01(\tH\x01R\brotation\x88\x01\x01B\x0e\n" +
+	"\f_descriptionB\v\n" +
+	"\t_rotation\"\x90\x01\n" +
+	"\vLabelSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\rR\aversion\x12!\n" +
+	"\fkey_revision\x18\x05 \x01(\x04R\vkeyRevision\"\x83\x01\n" +
+	"\x14DestroySecretVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\"\xd6\x01\n" +
+	"\fSetSecretKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\x12(\n" +
+	"\x10old_key_revision\x18\x05 \x01(\x04R\x0eoldKeyRevision\x127\n" +
+	"\bversions\x18\x06 \x03(\v2\x1b.holdfast.log.v1.SecretWrapR\bversions\"s\n" +
+	"\fDeleteSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x10\n" +
+	"\x03due\x18\x03 \x01(\x03R\x03due\x12!\n" +
+	"\fkey_revision\x18\x04 \x01(\x04R\vkeyRevision\"?\n" +
+	"\rRestoreSecret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"K\n" +
+	"\rRewrapSecrets\x12:\n" +
+	"\asecrets\x18\x01 \x03(\v2 .holdfast.log.v1.SecretRewrappedR\asecrets\"\x8c\x01\n" +
+	"\x0fSecretRewrapped\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\fR\x03app\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x127\n" +
+	"\bversions\x18\x04 \x03(\v2\x1b.holdfast.log.v1.SecretWrapR\bversions\"b\n" +
+	"\n" +
+	"SecretWrap\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\x12\x18\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\"\xba\x03\n" +
+	"\x06Secret\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x03R\acreated\x12\x18\n" +
+	"\achanged\x18\x06 \x01(\x03R\achanged\x12\x10\n" +
+	"\x03key\x18\a \x01(\fR\x03key\x12\x1a\n" +
+	"\brotation\x18\b \x01(\tR\brotation\x12\x18\n" +
+	"\arotated\x18\t \x01(\x03R\arotated\x12\x12\n" +
+	"\x04told\x18\n" +
+	" \x01(\x03R\x04told\x12\x10\n" +
+	"\x03due\x18\v \x01(\x03R\x03due\x12\x18\n" +
+	"\acurrent\x18\f \x01(\rR\acurrent\x12\x1a\n" +
+	"\bprevious\x18\r \x01(\rR\bprevious\x12\x12\n" +
+	"\x04last\x18\x0e \x01(\rR\x04last\x124\n" +
+	"\x06labels\x18\x0f \x03(\v2\x1c.holdfast.log.v1.SecretLabelR\x06labels\x12\x1a\n" +
+	"\brevision\x18\x10 \x01(\x04R\brevision\x12\x1a\n" +
+	"\bversions\x18\x11 \x01(\rR\bversions\";\n" +
+	"\vSecretLabel\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\x89\x01\n" +
+	"\rSecretVersion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x14\n" +
+	"\x05under\x18\x03 \x01(\rR\x05under\x12\x18\n" +
+	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\fR\x06sealed\"/\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\"\xee\x01\n" +
@@ -5507,7 +7766,7 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\awrapped\x18\a \x01(\fR\awrapped\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
-	"\x04name\x18\t \x01(\tR\x04name\"\xe3\x03\n" +
+	"\x04name\x18\t \x01(\tR\x04name\"\xce\x04\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
@@ -5528,10 +7787,13 @@ const file_command_proto_rawDesc = "" +
 	"\vdescription\x18\x14 \x01(\tR\vdescription\x12(\n" +
 	"\x04tags\x18\x15 \x03(\v2\x14.holdfast.log.v1.TagR\x04tags\x12\x10\n" +
 	"\x03due\x18\x16 \x01(\x03R\x03due\x12!\n" +
-	"\fstate_before\x18\x17 \x01(\rR\vstateBefore\"/\n" +
+	"\fstate_before\x18\x17 \x01(\rR\vstateBefore\x12'\n" +
+	"\x0frotation_period\x18\x1e \x01(\x03R\x0erotationPeriod\x12#\n" +
+	"\rnext_rotation\x18\x1f \x01(\x03R\fnextRotation\x12\x1b\n" +
+	"\tlast_used\x18  \x01(\x03R\blastUsed\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x8e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xaa\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
@@ -5540,7 +7802,8 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
 	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x14\n" +
-	"\x05state\x18\x14 \x01(\rR\x05state\"\xd6\x01\n" +
+	"\x05state\x18\x14 \x01(\rR\x05state\x12\x1a\n" +
+	"\breserved\x18\x1e \x01(\x04R\breserved\"\xd6\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -5574,7 +7837,7 @@ const file_command_proto_rawDesc = "" +
 	"\vRemovedNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\"\xfb\x06\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"\xf1\b\n" +
 	"\x06Record\x121\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.holdfast.log.v1.HeaderH\x00R\x06header\x12(\n" +
 	"\x03app\x18\x02 \x01(\v2\x14.holdfast.log.v1.AppH\x00R\x03app\x12=\n" +
@@ -5593,7 +7856,12 @@ const file_command_proto_rawDesc = "" +
 	"\tephemeral\x18\x16 \x01(\v2\x1a.holdfast.log.v1.EphemeralH\x00R\tephemeral\x12>\n" +
 	"\vspent_order\x18\x14 \x01(\v2\x1b.holdfast.log.v1.SpentOrderH\x00R\n" +
 	"spentOrder\x12.\n" +
-	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05alias\x12+\n" +
+	"\x05alias\x18\x1e \x01(\v2\x16.holdfast.log.v1.AliasH\x00R\x05alias\x12>\n" +
+	"\vaudit_chain\x18A \x01(\v2\x1b.holdfast.log.v1.AuditChainH\x00R\n" +
+	"auditChain\x128\n" +
+	"\taudit_key\x18B \x01(\v2\x19.holdfast.log.v1.AuditKeyH\x00R\bauditKey\x121\n" +
+	"\x06secret\x18< \x01(\v2\x17.holdfast.log.v1.SecretH\x00R\x06secret\x12G\n" +
+	"\x0esecret_version\x18= \x01(\v2\x1e.holdfast.log.v1.SecretVersionH\x00R\rsecretVersion\x12+\n" +
 	"\x04node\x182 \x01(\v2\x15.holdfast.log.v1.NodeH\x00R\x04node\x12A\n" +
 	"\fremoved_node\x183 \x01(\v2\x1c.holdfast.log.v1.RemovedNodeH\x00R\vremovedNode\x12D\n" +
 	"\rpast_recovery\x186 \x01(\v2\x1d.holdfast.log.v1.PastRecoveryH\x00R\fpastRecoveryB\x06\n" +
@@ -5664,162 +7932,218 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_command_proto_goTypes = []any{
-	(*Command)(nil),          // 0: holdfast.log.v1.Command
-	(*Principal)(nil),        // 1: holdfast.log.v1.Principal
-	(*Found)(nil),            // 2: holdfast.log.v1.Found
-	(*Evidence)(nil),         // 3: holdfast.log.v1.Evidence
-	(*Authority)(nil),        // 4: holdfast.log.v1.Authority
-	(*PutApp)(nil),           // 5: holdfast.log.v1.PutApp
-	(*Admission)(nil),        // 6: holdfast.log.v1.Admission
-	(*SetPolicy)(nil),        // 7: holdfast.log.v1.SetPolicy
-	(*SetAmendment)(nil),     // 8: holdfast.log.v1.SetAmendment
-	(*PutGeneration)(nil),    // 9: holdfast.log.v1.PutGeneration
-	(*Rewrap)(nil),           // 10: holdfast.log.v1.Rewrap
-	(*Rewrapped)(nil),        // 11: holdfast.log.v1.Rewrapped
-	(*RetireGeneration)(nil), // 12: holdfast.log.v1.RetireGeneration
-	(*PutCredential)(nil),    // 13: holdfast.log.v1.PutCredential
-	(*SetCredential)(nil),    // 14: holdfast.log.v1.SetCredential
-	(*RevokeCredential)(nil), // 15: holdfast.log.v1.RevokeCredential
-	(*PutQuotePolicy)(nil),   // 16: holdfast.log.v1.PutQuotePolicy
-	(*QuotePolicy)(nil),      // 17: holdfast.log.v1.QuotePolicy
-	(*SetCondition)(nil),     // 18: holdfast.log.v1.SetCondition
-	(*Tick)(nil),             // 19: holdfast.log.v1.Tick
-	(*Reading)(nil),          // 20: holdfast.log.v1.Reading
-	(*PutNode)(nil),          // 21: holdfast.log.v1.PutNode
-	(*ApproveNode)(nil),      // 22: holdfast.log.v1.ApproveNode
-	(*AnnounceNode)(nil),     // 23: holdfast.log.v1.AnnounceNode
-	(*RemoveNode)(nil),       // 24: holdfast.log.v1.RemoveNode
-	(*RaiseFeature)(nil),     // 25: holdfast.log.v1.RaiseFeature
-	(*Checkpoint)(nil),       // 26: holdfast.log.v1.Checkpoint
-	(*RecoverDomain)(nil),    // 27: holdfast.log.v1.RecoverDomain
-	(*PutRecovery)(nil),      // 28: holdfast.log.v1.PutRecovery
-	(*OrderBackup)(nil),      // 29: holdfast.log.v1.OrderBackup
-	(*Recovery)(nil),         // 30: holdfast.log.v1.Recovery
-	(*RecoveryShare)(nil),    // 31: holdfast.log.v1.RecoveryShare
-	(*SealedGeneration)(nil), // 32: holdfast.log.v1.SealedGeneration
-	(*PastRecovery)(nil),     // 33: holdfast.log.v1.PastRecovery
-	(*PutEphemeral)(nil),     // 34: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),           // 35: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),    // 36: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),  // 37: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),         // 38: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),      // 39: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),        // 40: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil), // 41: holdfast.log.v1.ScheduleDeletion
-	(*CancelDeletion)(nil),   // 42: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),      // 43: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),        // 44: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),    // 45: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),        // 46: holdfast.log.v1.ImportKey
-	(*App)(nil),              // 47: holdfast.log.v1.App
-	(*Credential)(nil),       // 48: holdfast.log.v1.Credential
-	(*Key)(nil),              // 49: holdfast.log.v1.Key
-	(*Tag)(nil),              // 50: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),       // 51: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),       // 52: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),       // 53: holdfast.log.v1.SpentOrder
-	(*Node)(nil),             // 54: holdfast.log.v1.Node
-	(*RemovedNode)(nil),      // 55: holdfast.log.v1.RemovedNode
-	(*Record)(nil),           // 56: holdfast.log.v1.Record
-	(*Alias)(nil),            // 57: holdfast.log.v1.Alias
-	(*Header)(nil),           // 58: holdfast.log.v1.Header
-	(*Ephemeral)(nil),        // 59: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),       // 60: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),             // 61: holdfast.log.v1.Seen
-	(*Done)(nil),             // 62: holdfast.log.v1.Done
-	(*End)(nil),              // 63: holdfast.log.v1.End
+	(*Command)(nil),              // 0: holdfast.log.v1.Command
+	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
+	(*AuditHead)(nil),            // 2: holdfast.log.v1.AuditHead
+	(*AuditChain)(nil),           // 3: holdfast.log.v1.AuditChain
+	(*OwedEntry)(nil),            // 4: holdfast.log.v1.OwedEntry
+	(*AuditKey)(nil),             // 5: holdfast.log.v1.AuditKey
+	(*Principal)(nil),            // 6: holdfast.log.v1.Principal
+	(*Found)(nil),                // 7: holdfast.log.v1.Found
+	(*Evidence)(nil),             // 8: holdfast.log.v1.Evidence
+	(*Authority)(nil),            // 9: holdfast.log.v1.Authority
+	(*PutApp)(nil),               // 10: holdfast.log.v1.PutApp
+	(*Admission)(nil),            // 11: holdfast.log.v1.Admission
+	(*SetPolicy)(nil),            // 12: holdfast.log.v1.SetPolicy
+	(*SetAmendment)(nil),         // 13: holdfast.log.v1.SetAmendment
+	(*PutGeneration)(nil),        // 14: holdfast.log.v1.PutGeneration
+	(*Rewrap)(nil),               // 15: holdfast.log.v1.Rewrap
+	(*Rewrapped)(nil),            // 16: holdfast.log.v1.Rewrapped
+	(*RetireGeneration)(nil),     // 17: holdfast.log.v1.RetireGeneration
+	(*PutCredential)(nil),        // 18: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),        // 19: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil),     // 20: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),       // 21: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),          // 22: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),         // 23: holdfast.log.v1.SetCondition
+	(*Tick)(nil),                 // 24: holdfast.log.v1.Tick
+	(*Reading)(nil),              // 25: holdfast.log.v1.Reading
+	(*PutNode)(nil),              // 26: holdfast.log.v1.PutNode
+	(*ApproveNode)(nil),          // 27: holdfast.log.v1.ApproveNode
+	(*AnnounceNode)(nil),         // 28: holdfast.log.v1.AnnounceNode
+	(*RemoveNode)(nil),           // 29: holdfast.log.v1.RemoveNode
+	(*RaiseFeature)(nil),         // 30: holdfast.log.v1.RaiseFeature
+	(*Checkpoint)(nil),           // 31: holdfast.log.v1.Checkpoint
+	(*RecoverDomain)(nil),        // 32: holdfast.log.v1.RecoverDomain
+	(*PutRecovery)(nil),          // 33: holdfast.log.v1.PutRecovery
+	(*OrderBackup)(nil),          // 34: holdfast.log.v1.OrderBackup
+	(*Recovery)(nil),             // 35: holdfast.log.v1.Recovery
+	(*RecoveryShare)(nil),        // 36: holdfast.log.v1.RecoveryShare
+	(*SealedGeneration)(nil),     // 37: holdfast.log.v1.SealedGeneration
+	(*PastRecovery)(nil),         // 38: holdfast.log.v1.PastRecovery
+	(*PutEphemeral)(nil),         // 39: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 40: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 41: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 42: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 43: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 44: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 45: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 46: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 47: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 48: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 49: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 50: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 51: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 52: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 53: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 54: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 55: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 56: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 57: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 58: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 59: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 60: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 61: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 62: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 63: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 64: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 65: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 66: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 67: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 68: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 69: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 70: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 71: holdfast.log.v1.App
+	(*Credential)(nil),           // 72: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 73: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 74: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 75: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 76: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 77: holdfast.log.v1.SpentOrder
+	(*Node)(nil),                 // 78: holdfast.log.v1.Node
+	(*RemovedNode)(nil),          // 79: holdfast.log.v1.RemovedNode
+	(*Record)(nil),               // 80: holdfast.log.v1.Record
+	(*Alias)(nil),                // 81: holdfast.log.v1.Alias
+	(*Header)(nil),               // 82: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 83: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 84: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 85: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 86: holdfast.log.v1.Done
+	(*End)(nil),                  // 87: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
-	1,  // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
-	2,  // 1: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
-	5,  // 2: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	35, // 3: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	43, // 4: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	44, // 5: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	45, // 6: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	46, // 7: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
-	7,  // 8: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	13, // 9: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	14, // 10: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	15, // 11: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	16, // 12: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	18, // 13: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	19, // 14: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
-	8,  // 15: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	34, // 16: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
-	9,  // 17: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
-	10, // 18: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
-	12, // 19: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	36, // 20: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	38, // 21: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	39, // 22: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	40, // 23: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	41, // 24: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	42, // 25: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	37, // 26: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	21, // 27: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
-	22, // 28: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
-	23, // 29: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
-	24, // 30: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
-	25, // 31: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
-	26, // 32: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
-	27, // 33: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
-	28, // 34: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
-	29, // 35: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
-	4,  // 36: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	3,  // 37: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	54, // 38: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
-	30, // 39: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
-	47, // 40: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	48, // 41: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	6,  // 42: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	11, // 43: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	11, // 44: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	11, // 45: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	48, // 46: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	14, // 47: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	17, // 48: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	20, // 49: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
-	54, // 50: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
-	54, // 51: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
-	54, // 52: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
-	30, // 53: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
-	31, // 54: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
-	32, // 55: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
-	49, // 56: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	51, // 57: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	50, // 58: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	51, // 59: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	51, // 60: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	50, // 61: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	58, // 62: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	47, // 63: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	48, // 64: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	49, // 65: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	61, // 66: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	62, // 67: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	63, // 68: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	17, // 69: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	6,  // 70: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	60, // 71: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	59, // 72: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	53, // 73: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	57, // 74: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	54, // 75: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
-	55, // 76: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
-	33, // 77: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
-	2,  // 78: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	52, // 79: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	4,  // 80: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	26, // 81: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
-	30, // 82: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
-	83, // [83:83] is the sub-list for method output_type
-	83, // [83:83] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	6,   // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
+	1,   // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
+	7,   // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
+	10,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
+	40,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	53,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	54,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	55,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	56,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	12,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
+	18,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	19,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	20,  // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	21,  // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	23,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	24,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	13,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
+	39,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	14,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
+	15,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
+	17,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
+	41,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	43,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	44,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	45,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	46,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	52,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	42,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	57,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	58,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	59,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	60,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	61,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	62,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	63,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	64,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	65,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	47,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	48,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	49,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	51,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	2,   // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
+	26,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
+	27,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
+	28,  // 44: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
+	29,  // 45: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
+	30,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
+	31,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
+	32,  // 48: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
+	33,  // 49: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
+	34,  // 50: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
+	2,   // 51: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,   // 52: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,   // 53: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,   // 54: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,   // 55: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	78,  // 56: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	35,  // 57: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
+	71,  // 58: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	72,  // 59: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	11,  // 60: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	16,  // 61: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	16,  // 62: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	16,  // 63: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	66,  // 64: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	72,  // 65: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	19,  // 66: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	22,  // 67: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	25,  // 68: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	78,  // 69: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	78,  // 70: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	78,  // 71: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
+	35,  // 72: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
+	36,  // 73: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
+	37,  // 74: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
+	73,  // 75: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	75,  // 76: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	74,  // 77: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	50,  // 78: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	75,  // 79: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	75,  // 80: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	68,  // 81: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	70,  // 82: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	70,  // 83: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	67,  // 84: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	66,  // 85: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	67,  // 86: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	69,  // 87: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	75,  // 88: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	74,  // 89: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	82,  // 90: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	71,  // 91: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	72,  // 92: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	73,  // 93: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	85,  // 94: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	86,  // 95: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	87,  // 96: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	22,  // 97: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	11,  // 98: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	84,  // 99: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	83,  // 100: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	77,  // 101: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	81,  // 102: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,   // 103: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,   // 104: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	68,  // 105: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	70,  // 106: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	78,  // 107: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	79,  // 108: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	38,  // 109: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
+	7,   // 110: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	76,  // 111: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,   // 112: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	31,  // 113: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	35,  // 114: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
+	115, // [115:115] is the sub-list for method output_type
+	115, // [115:115] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -5854,6 +8178,20 @@ func file_command_proto_init() {
 		(*Command_ScheduleDeletion)(nil),
 		(*Command_CancelDeletion)(nil),
 		(*Command_SetVersionState)(nil),
+		(*Command_PutSecret)(nil),
+		(*Command_PutSecretVersion)(nil),
+		(*Command_SetSecret)(nil),
+		(*Command_LabelSecret)(nil),
+		(*Command_DestroySecretVersion)(nil),
+		(*Command_SetSecretKey)(nil),
+		(*Command_DeleteSecret)(nil),
+		(*Command_RestoreSecret)(nil),
+		(*Command_RewrapSecrets)(nil),
+		(*Command_Reserve)(nil),
+		(*Command_SetRotation)(nil),
+		(*Command_RotateDue)(nil),
+		(*Command_NoteUse)(nil),
+		(*Command_AuditHead)(nil),
 		(*Command_PutNode)(nil),
 		(*Command_ApproveNode)(nil),
 		(*Command_AnnounceNode)(nil),
@@ -5864,7 +8202,8 @@ func file_command_proto_init() {
 		(*Command_PutRecovery)(nil),
 		(*Command_OrderBackup)(nil),
 	}
-	file_command_proto_msgTypes[56].OneofWrappers = []any{
+	file_command_proto_msgTypes[59].OneofWrappers = []any{}
+	file_command_proto_msgTypes[80].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -5878,6 +8217,10 @@ func file_command_proto_init() {
 		(*Record_Ephemeral)(nil),
 		(*Record_SpentOrder)(nil),
 		(*Record_Alias)(nil),
+		(*Record_AuditChain)(nil),
+		(*Record_AuditKey)(nil),
+		(*Record_Secret)(nil),
+		(*Record_SecretVersion)(nil),
 		(*Record_Node)(nil),
 		(*Record_RemovedNode)(nil),
 		(*Record_PastRecovery)(nil),
@@ -5888,7 +8231,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   64,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/holdfast-kms/holdfast/kms"
@@ -20,8 +21,8 @@ func (c *Caller) FindKey(_ context.Context, alias string) (kms.KeyID, error) {
 		return kms.KeyID{}, errUnnamed
 	}
 	a, err := c.alias(alias)
-	if err != nil {
-		return kms.KeyID{}, err
+	if err != nil { // else the operation pays
+		return kms.KeyID{}, cmp.Or(c.charge(kms.ManagementWork), err)
 	}
 	return a.Key, nil
 }
@@ -106,7 +107,7 @@ func (c *Caller) DeleteAlias(ctx context.Context, name string) error {
 // page at a time, in order of their names. The errors are Denied, and NotFound
 // and Foreign for the key.
 func (c *Caller) ListAliases(_ context.Context, r kms.ListAliasesRequest) (page kms.AliasPage, err error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return page, err
 	}
 	if r.Key != (kms.KeyID{}) {

@@ -19,6 +19,9 @@ func (c *Caller) useKey(ref kms.KeyRef, u kms.Usage) (*state.Key, error) {
 	if c.who.Credential == nil {
 		return c.namedKey(ref.ID, u)
 	}
+	if err := c.chargeUse(ref.ID); err != nil {
+		return nil, err
+	}
 	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
 		return nil, err
 	}
@@ -104,7 +107,7 @@ func canonicalOf(cond *govern.Condition) []byte {
 // GetCondition tells the owner who may use a key. The errors are NotFound,
 // Foreign and Denied.
 func (c *Caller) GetCondition(_ context.Context, id kms.KeyID) (kms.Condition, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return kms.Condition{}, err
 	}
 	rec, err := c.ownKey(id, authz.Administer)

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/auditing"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
@@ -18,6 +20,7 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
+	"github.com/holdfast-kms/holdfast/trusted/internal/traffic"
 )
 
 // Replica is the replicated state that the core works on.
@@ -49,8 +52,13 @@ type Config struct {
 	Serving func(view *state.View, now time.Time) error
 	// Admits is nil if the node could serve under a policy.
 	Admits func(p *govern.Policy, now time.Time) error
+	// Audit is where operations leave their entries; nil: nowhere.
+	Audit *auditing.Log
 	// MaxApps is how many apps may enrol; zero means DefaultMaxApps.
 	MaxApps uint32
+	// MaxInvocations lowers how often a version of a key encrypts with random
+	// nonces; zero, and what is over the spec's own limit, mean that one.
+	MaxInvocations uint64
 }
 
 // DefaultMaxApps bounds what open enrolment can fill the state with.
@@ -61,7 +69,15 @@ type Core struct {
 	cfg     Config
 	slow    *pool
 	watches *Watches
+
+	secretTurns turns // changes of secrets, by app and name
+
+	wear    *wear
 	newest  atomic.Int64 // the latest reading of domain time, ns: it never goes back
+	limiter *traffic.Limiter
+	keeper  auditKeeper
+
+	unconfirmed atomic.Uint64 // requests that no current state could be had for
 }
 
 // New makes a Core.
@@ -69,7 +85,7 @@ func New(cfg Config) *Core {
 	if cfg.MaxApps == 0 {
 		cfg.MaxApps = DefaultMaxApps
 	}
-	return &Core{cfg: cfg, slow: newPool(), watches: newWatches()}
+	return &Core{cfg: cfg, slow: newPool(), watches: newWatches(), limiter: traffic.NewLimiter(cfg.Now), wear: newWear()}
 }
 
 // now is domain time. Where a quorum keeps it, it is what the state says. Below
@@ -94,13 +110,14 @@ func (c *Core) now(view *state.View) time.Time {
 // Now is domain time as this node knows it.
 func (c *Core) Now(view *state.View) time.Time { return c.now(view) }
 
-// Authenticate decides who sent a request. The Caller is good for that one
+// Authenticate decides who sent a request. What it returns is good for that one
 // request, under the state that was current when it arrived. The errors are
 // Unauthenticated, Stale, Replayed, Exhausted, Denied (a session whose evidence
 // does not hold any more) and Unavailable.
-func (c *Core) Authenticate(ctx context.Context, cred kms.Credential) (*Caller, error) {
+func (c *Core) Authenticate(ctx context.Context, cred kms.Credential) (*Audited, error) {
 	view, err := c.cfg.Replica.View(ctx)
 	if err != nil {
+		c.unconfirmed.Add(1)
 		return nil, err
 	}
 	if err := c.cfg.Serving(view, c.now(view)); err != nil {
@@ -108,9 +125,10 @@ func (c *Core) Authenticate(ctx context.Context, cred kms.Credential) (*Caller, 
 	}
 	caller := &Caller{core: c, view: view}
 	if err := caller.identify(cred); err != nil {
+		c.refused(view, err)
 		return nil, err
 	}
-	return caller, nil
+	return &Audited{caller}, nil
 }
 
 // command starts a command with an id of its own.
@@ -134,6 +152,11 @@ type Caller struct {
 	ticket   string           // of the session that the request shows, if any
 	client   session.Client   // of the request's connection
 	workload *session.Verdict // on that session; nil: nothing is attested
+
+	charged bool // the app's rate, for this request
+
+	entry *audit.Entry // of the operation under way; nil: none is written
+	asked string       // the alias that the key was named by
 }
 
 // app is the caller's app, zero where it has none.
@@ -151,8 +174,16 @@ const maxTries = 8
 // Conflict if anything that build relied on has moved; then it is built again
 // on the newest state.
 func (c *Caller) change(ctx context.Context, build func(*command.Command) error) (state.Result, error) {
+	return c.changeAs(ctx, kms.PermManage, build)
+}
+
+// changeAs is change for who has another permission.
+func (c *Caller) changeAs(ctx context.Context, p kms.Permissions, build func(*command.Command) error) (state.Result, error) {
+	if err := c.charge(kms.ManagementWork); err != nil {
+		return state.Result{}, err
+	}
 	for try := 1; ; try++ {
-		if err := authz.Permission(c.who.Credential, kms.PermManage); err != nil {
+		if err := authz.Permission(c.who.Credential, p); err != nil {
 			return state.Result{}, err
 		}
 		cmd := c.core.command(c.core.now(c.view).UnixNano())
@@ -160,7 +191,7 @@ func (c *Caller) change(ctx context.Context, build func(*command.Command) error)
 		if err := build(cmd); err != nil {
 			return state.Result{}, err
 		}
-		res, err := c.core.cfg.Replica.Propose(ctx, cmd)
+		res, err := c.core.propose(ctx, cmd, c.entry)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
 			return res, err
 		}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
-	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/root"
 	"github.com/holdfast-kms/holdfast/trusted/internal/secret"
@@ -16,7 +15,7 @@ import (
 // ListCredentials lists the credentials of the caller's app that have not
 // expired, in order of their ids. The error is Denied.
 func (c *Caller) ListCredentials(context.Context) ([]kms.CredentialInfo, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return nil, err
 	}
 	now := c.core.now(c.view).UnixNano()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
@@ -19,13 +20,14 @@ type admission struct {
 	id          [16]byte        // of the ticket, or of the challenge; zero: everybody may
 	expires     time.Time       // not before the ticket or the challenge does
 	permissions kms.Permissions // of the app's first credential
+	entry       *audit.Entry    // nil: none is written
 }
 
 // Enrol makes a new app with its first credential, whose id is the app's, where
 // everybody may. Where the reply is lost the app is there, and nobody has its
 // key. The errors are Denied, Exhausted and Unavailable.
 func (c *Core) Enrol(ctx context.Context) (kms.Enrolment, error) {
-	return c.enrol(ctx, govern.EnrolOpen, func(*state.View, time.Time) (admission, error) {
+	return c.enrol(ctx, "Enrol", govern.EnrolOpen, func(*state.View, time.Time) (admission, error) {
 		return admission{permissions: kms.PermAll}, nil
 	})
 }
@@ -35,7 +37,7 @@ func (c *Core) Enrol(ctx context.Context) (kms.Enrolment, error) {
 // another. The errors are those of Enrol, Expired, Exists (the ticket was used)
 // and Foreign (it is another domain's).
 func (c *Core) EnrolByTicket(ctx context.Context, code string) (kms.Enrolment, error) {
-	return c.enrol(ctx, govern.EnrolTicket, func(view *state.View, now time.Time) (admission, error) {
+	return c.enrol(ctx, "EnrolByTicket", govern.EnrolTicket, func(view *state.View, now time.Time) (admission, error) {
 		return openTicket(view.Policy(), code, now)
 	})
 }
@@ -45,7 +47,7 @@ func (c *Core) EnrolByTicket(ctx context.Context, code string) (kms.Enrolment, e
 // connection's client certificate. The errors are those of Enrol, Expired and
 // Exists (the challenge), and Unavailable for collateral that cannot be had.
 func (c *Core) EnrolAttested(ctx context.Context, r kms.AttestedEnrolment) (kms.Enrolment, error) {
-	return c.enrol(ctx, govern.EnrolAttested, func(view *state.View, now time.Time) (admission, error) {
+	return c.enrol(ctx, "EnrolAttested", govern.EnrolAttested, func(view *state.View, now time.Time) (admission, error) {
 		return c.admitProgram(ctx, r, view.Policy(), now)
 	})
 }
@@ -92,7 +94,13 @@ func refusedProgram(err error) error {
 
 // enrol makes an app in one of the ways, if that is the domain's. It begins
 // again where the policy changed meanwhile.
-func (c *Core) enrol(ctx context.Context, mode govern.EnrolmentMode, admit func(*state.View, time.Time) (admission, error)) (kms.Enrolment, error) {
+func (c *Core) enrol(ctx context.Context, operation string, mode govern.EnrolmentMode, admit func(*state.View, time.Time) (admission, error)) (kms.Enrolment, error) {
+	return openly(ctx, c, operation, false, func(e *audit.Entry) (kms.Enrolment, error) {
+		return c.tryEnrol(ctx, e, mode, admit)
+	})
+}
+
+func (c *Core) tryEnrol(ctx context.Context, entry *audit.Entry, mode govern.EnrolmentMode, admit func(*state.View, time.Time) (admission, error)) (kms.Enrolment, error) {
 	for try := 1; ; try++ {
 		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
@@ -109,6 +117,7 @@ func (c *Core) enrol(ctx context.Context, mode govern.EnrolmentMode, admit func(
 		if err != nil {
 			return kms.Enrolment{}, err
 		}
+		a.entry = entry
 		e, err := c.putApp(ctx, view, a, now)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
 			return e, err
@@ -160,7 +169,7 @@ func (c *Core) putApp(ctx context.Context, view *state.View, a admission, now ti
 	}
 	cmd := c.command(rec.Created)
 	cmd.Op = &command.Command_PutApp{PutApp: put}
-	if _, err := c.cfg.Replica.Propose(ctx, cmd); err != nil {
+	if _, err := c.propose(ctx, cmd, a.entry); err != nil {
 		return kms.Enrolment{}, err
 	}
 	shown, err := fresh.reveal()

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
@@ -13,21 +14,30 @@ import (
 // DescribeKey tells the owner everything about a key but its material. The
 // errors are NotFound, Foreign and Denied.
 func (c *Caller) DescribeKey(_ context.Context, id kms.KeyID) (kms.KeyDescription, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return kms.KeyDescription{}, err
 	}
 	rec, err := c.ownKey(id, authz.Administer)
 	if err != nil {
 		return kms.KeyDescription{}, err
 	}
-	return c.view.Describe(rec), nil
+	return c.describe(rec), nil
+}
+
+// describe is what the state says of a key, and when this node used it.
+func (c *Caller) describe(rec *state.Key) kms.KeyDescription {
+	d := c.view.Describe(rec)
+	if used := c.core.cfg.Keyring.UsedIn(rec); used > rec.LastUsed {
+		d.LastUsed = time.Unix(0, used).UTC()
+	}
+	return d
 }
 
 // DescribeKeys lists the caller's keys that a filter lets through, a page at a
 // time, in order of their ids. One call looks at kms.MaxKeysPage keys at most, so
 // a page may be short and not the last one. The error is Denied.
 func (c *Caller) DescribeKeys(_ context.Context, r kms.ListKeysRequest) (page kms.KeyDescriptionPage, err error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return page, err
 	}
 	if r.Limit <= 0 || r.Limit > kms.MaxKeysPage {
@@ -42,7 +52,7 @@ func (c *Caller) DescribeKeys(_ context.Context, r kms.ListKeysRequest) (page km
 		}
 		seen, last = seen+1, k.ID
 		if passes(k, r) {
-			page.Keys = append(page.Keys, c.view.Describe(k))
+			page.Keys = append(page.Keys, c.describe(k))
 		}
 		return true
 	})
@@ -75,16 +85,10 @@ func errInPlace(row *kms.Capability) error {
 // do not tell versions apart, or the key was imported), Exhausted
 // (kms.MaxKeyVersions), Replayed, Conflict and Unavailable.
 func (c *Caller) RotateKey(ctx context.Context, id kms.KeyID) (kms.KeyDescription, error) {
-	return c.changeKey(ctx, id, authz.Administer, func(rec *state.Key, cmd *command.Command) error {
-		row, ok := rec.Spec.Capability()
-		switch {
-		case !ok:
-			return kms.Errorf(kms.Damaged, "stored key has unknown spec %d", rec.Spec)
-		case !row.InPlace:
-			return errInPlace(row)
-		case rec.Origin != kms.Generated:
-			return kms.Errorf(kms.Misused, "an imported key has the material that was brought").
-				WithHint("import a new key, and have the alias name it")
+	var made *command.KeyVersion
+	d, err := c.changeKey(ctx, id, authz.Administer, func(rec *state.Key, cmd *command.Command) error {
+		if err := inPlace(rec.Spec, rec.Origin); err != nil {
+			return err
 		}
 		if err := authz.State(rec, kms.UseEncrypt, c.core.now(c.view)); err != nil { // a new version is for new use
 			return err
@@ -97,10 +101,14 @@ func (c *Caller) RotateKey(ctx context.Context, id kms.KeyID) (kms.KeyDescriptio
 		if err != nil {
 			return err
 		}
-		cmd.Op = &command.Command_PutKeyVersion{PutKeyVersion: &command.PutKeyVersion{Key: id[:], Revision: rec.Revision,
-			Version: &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation, Created: v.Created, Wrapped: v.Wrapped}}}
+		made = c.core.newVersion(rec.Spec, v)
+		cmd.Op = &command.Command_PutKeyVersion{PutKeyVersion: &command.PutKeyVersion{Key: id[:], Revision: rec.Revision, Version: made}}
 		return nil
 	})
+	if err == nil {
+		c.core.credit(kms.KeyRef{ID: id, Version: kms.KeyVersion(made.GetNumber())}, made.GetReserved())
+	}
+	return d, err
 }
 
 // SetVersionState enables, disables or destroys a version of a key that is not
@@ -118,6 +126,9 @@ func (c *Caller) SetVersionState(ctx context.Context, r kms.SetVersionStateReque
 	d, err := c.changeKey(ctx, r.Key.ID, deed, func(rec *state.Key, cmd *command.Command) error {
 		if err := mayChangeVersion(rec, r); err != nil {
 			return err
+		}
+		if r.State == kms.VersionDestroyed && c.view.Protects(rec.ID, r.Key.Version) {
+			return c.notHeld(rec)
 		}
 		cmd.Op = &command.Command_SetVersionState{SetVersionState: &command.SetVersionState{Key: rec.ID[:], Revision: rec.Revision,
 			Version: uint32(r.Key.Version), State: uint32(r.State)}}
@@ -159,6 +170,9 @@ func (c *Caller) ScheduleDeletion(ctx context.Context, r kms.ScheduleDeletionReq
 	d, err := c.changeKey(ctx, r.Key, authz.Destroy, func(k *state.Key, cmd *command.Command) error {
 		if rec = k; k.Deletion != nil {
 			return kms.Errorf(kms.Exists, "the key's deletion is scheduled already")
+		}
+		if err := c.notHeld(k); err != nil {
+			return err
 		}
 		cmd.Op = &command.Command_ScheduleDeletion{ScheduleDeletion: &command.ScheduleDeletion{Key: k.ID[:], Revision: k.Revision,
 			Due: cmd.GetTime() + int64(r.Days)*int64(kms.Day)}}
@@ -205,5 +219,5 @@ func (c *Caller) described(k *state.Key) kms.KeyDescription {
 	if view, err := c.core.cfg.Replica.Local(); err == nil {
 		c.view = view
 	}
-	return c.view.Describe(k)
+	return c.describe(k)
 }

@@ -56,6 +56,9 @@ func (c *Caller) newRecord(r kms.CreateKeyRequest) (*state.Key, *kms.Capability,
 	if rec.Expires, err = c.expiry(r.Expires); err != nil {
 		return nil, nil, err
 	}
+	if rec.Rotation, err = firstRotation(r); err != nil {
+		return nil, nil, err
+	}
 	return rec, row, nil
 }
 
@@ -70,6 +73,9 @@ func (c *Caller) makeKey(ctx context.Context, r kms.CreateKeyRequest) (*state.Ke
 		}
 	}
 	res, err := c.change(ctx, func(cmd *command.Command) error {
+		if err := c.roomForKey(); err != nil {
+			return err
+		}
 		if _, taken := c.view.Alias(c.app(), r.Alias); taken && r.Alias != "" {
 			return kms.Errorf(kms.Exists, "the alias exists")
 		}
@@ -79,7 +85,21 @@ func (c *Caller) makeKey(ctx context.Context, r kms.CreateKeyRequest) (*state.Ke
 		cmd.Op = &command.Command_PutKey{PutKey: &command.PutKey{Key: rec.Proto(), Alias: r.Alias}}
 		return nil
 	})
+	if err == nil && len(rec.Versions) > 0 {
+		c.core.credit(kms.KeyRef{ID: rec.ID, Version: rec.Current}, rec.Versions[0].Reserved)
+	}
 	return res.Key, err
+}
+
+// firstRotation is how often a new key is to be rotated; nil: not.
+func firstRotation(r kms.CreateKeyRequest) (*state.Rotation, error) {
+	if r.RotationPeriod == 0 {
+		return nil, nil
+	}
+	if err := kms.CheckRotation(r.RotationPeriod); err != nil {
+		return nil, err
+	}
+	return &state.Rotation{Period: int64(r.RotationPeriod)}, inPlace(r.Spec, r.Origin)
 }
 
 // expiry is when a new key is to expire, in the future; 0 for never.
@@ -117,6 +137,10 @@ func (c *Caller) newKey(ctx context.Context, rec *state.Key, row *kms.Capability
 		if err := run(); err != nil {
 			return err
 		}
+		fresh.Versions[0].Reserved = c.core.first(fresh.Spec)
+	}
+	if rec.Rotation != nil {
+		fresh.Rotation = &state.Rotation{Period: rec.Rotation.Period, Next: now + rec.Rotation.Period}
 	}
 	*rec = fresh
 	return nil
@@ -154,6 +178,9 @@ func (c *Caller) DeleteKey(ctx context.Context, id kms.KeyID) error {
 		if err != nil {
 			return err
 		}
+		if err := c.notHeld(rec); err != nil {
+			return err
+		}
 		cmd.Op = &command.Command_DeleteKey{DeleteKey: &command.DeleteKey{Key: id[:], Revision: rec.Revision}}
 		return nil
 	})
@@ -183,7 +210,9 @@ func (c *Caller) DeleteAllKeys(ctx context.Context) error {
 // destroyable asks whether every key of the caller's app may be destroyed.
 func (c *Caller) destroyable() (err error) {
 	c.view.KeysOf(c.app(), kms.KeyID{}, func(k *state.Key) bool {
-		err = authz.Deeds(k, authz.Destroy)
+		if err = authz.Deeds(k, authz.Destroy); err == nil {
+			err = c.notHeld(k)
+		}
 		return err == nil
 	})
 	return err
@@ -191,7 +220,7 @@ func (c *Caller) destroyable() (err error) {
 
 // ListKeys lists the caller's keys, a page at a time, in order of their ids.
 func (c *Caller) ListKeys(_ context.Context, r kms.ListKeysRequest) (kms.KeyPage, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return kms.KeyPage{}, err
 	}
 	if r.Limit <= 0 || r.Limit > kms.MaxKeysPage {
@@ -225,7 +254,7 @@ func (c *Caller) publicKeyRecord(ref kms.KeyRef) (*state.Key, error) {
 
 func (c *Caller) visibleKey(id kms.KeyID) (*state.Key, error) {
 	if c.who.Credential != nil {
-		if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+		if err := c.mayDo(kms.AsymmetricWork); err != nil {
 			return nil, err
 		}
 		return c.ownKey(id, authz.Administer)

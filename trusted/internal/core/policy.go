@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
@@ -19,8 +20,12 @@ import (
 // by the owner, who submits it. A policy that this node could not serve under is
 // refused unless it says halt. The errors are those of govern's rules of
 // succession, Expired, Conflict and Unavailable.
-func (c *Core) SubmitPolicy(ctx context.Context, envelope []byte) (s kms.SubmittedPolicy, err error) {
-	err = c.rule(ctx, func(view *state.View, now time.Time) (*command.Command, error) {
+func (c *Core) SubmitPolicy(ctx context.Context, envelope []byte) (kms.SubmittedPolicy, error) {
+	return openly(ctx, c, "SubmitPolicy", true, func(e *audit.Entry) (kms.SubmittedPolicy, error) { return c.submitPolicy(ctx, envelope, e) })
+}
+
+func (c *Core) submitPolicy(ctx context.Context, envelope []byte, e *audit.Entry) (s kms.SubmittedPolicy, err error) {
+	err = c.rule(ctx, e, func(view *state.View, now time.Time) (*command.Command, error) {
 		next, err := successor(view, envelope, now)
 		if err != nil {
 			return nil, err
@@ -63,8 +68,12 @@ func (c *Core) keepsQuorum(view *state.View, next *govern.Policy, now time.Time)
 // Amend changes who rules. The document is signed by the threshold and every
 // new key, and by the owner, who submits it, or the new one. The errors are those
 // of govern's rules, Exhausted, Conflict and Unavailable.
-func (c *Core) Amend(ctx context.Context, envelope []byte) (a kms.Amended, err error) {
-	err = c.rule(ctx, func(view *state.View, _ time.Time) (*command.Command, error) {
+func (c *Core) Amend(ctx context.Context, envelope []byte) (kms.Amended, error) {
+	return openly(ctx, c, "Amend", true, func(e *audit.Entry) (kms.Amended, error) { return c.amend(ctx, envelope, e) })
+}
+
+func (c *Core) amend(ctx context.Context, envelope []byte, e *audit.Entry) (a kms.Amended, err error) {
+	err = c.rule(ctx, e, func(view *state.View, _ time.Time) (*command.Command, error) {
 		old := view.Rule()
 		next, err := old.Amended(envelope)
 		if err != nil {
@@ -88,12 +97,12 @@ func (c *Core) Amend(ctx context.Context, envelope []byte) (a kms.Amended, err e
 
 // rule proposes what changes the rules, again where the state moved meanwhile
 // and the document still holds on the newest.
-func (c *Core) rule(ctx context.Context, build func(*state.View, time.Time) (*command.Command, error)) error {
-	_, err := c.order(ctx, build)
+func (c *Core) rule(ctx context.Context, e *audit.Entry, build func(*state.View, time.Time) (*command.Command, error)) error {
+	_, err := c.order(ctx, e, build)
 	return err
 }
 
-func (c *Core) order(ctx context.Context, build func(*state.View, time.Time) (*command.Command, error)) (state.Result, error) {
+func (c *Core) order(ctx context.Context, e *audit.Entry, build func(*state.View, time.Time) (*command.Command, error)) (state.Result, error) {
 	for try := 1; ; try++ {
 		view, err := c.cfg.Replica.View(ctx)
 		if err != nil {
@@ -106,7 +115,7 @@ func (c *Core) order(ctx context.Context, build func(*state.View, time.Time) (*c
 		}
 		whole := c.command(now.UnixNano())
 		whole.Op = cmd.Op
-		res, err := c.cfg.Replica.Propose(ctx, whole)
+		res, err := c.propose(ctx, whole, e)
 		if !errors.Is(err, kms.Conflict) || try == maxTries {
 			return res, err
 		}
@@ -116,7 +125,7 @@ func (c *Core) order(ctx context.Context, build func(*state.View, time.Time) (*c
 // Order proposes what the node itself wants of the domain, again where the state
 // moved meanwhile. The errors are those of build, and of the state's rules.
 func (c *Core) Order(ctx context.Context, build func(*state.View) (*command.Command, error)) (state.Result, error) {
-	return c.order(ctx, func(view *state.View, _ time.Time) (*command.Command, error) { return build(view) })
+	return c.order(ctx, nil, func(view *state.View, _ time.Time) (*command.Command, error) { return build(view) })
 }
 
 // Announce puts on record what a node says of itself.

@@ -7,7 +7,6 @@ import (
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
-	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 )
 
@@ -27,7 +26,7 @@ type Evidence struct {
 // GenerateQuote has the node's TEE answer a challenge of the caller's. The
 // errors are Denied, Invalid, TooLarge and Unavailable.
 func (c *Caller) GenerateQuote(ctx context.Context, r kms.QuoteRequest) (kms.Quote, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+	if err := c.mayDo(kms.AsymmetricWork); err != nil {
 		return kms.Quote{}, err
 	}
 	if err := checkSize("challenge", len(r.Challenge), kms.MaxChallenge); err != nil {
@@ -45,7 +44,7 @@ func (c *Caller) GenerateQuote(ctx context.Context, r kms.QuoteRequest) (kms.Quo
 // program that the policy names. The errors are Denied, Invalid, TooLarge, those
 // of QuotePolicy, and Unavailable where collateral is needed and cannot be had.
 func (c *Caller) VerifyQuote(ctx context.Context, r kms.VerifyQuoteRequest) (v kms.QuoteVerdict, err error) {
-	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+	if err := c.mayDo(kms.AsymmetricWork); err != nil {
 		return v, err
 	}
 	if err := checkSize("quote", len(r.Quote), kms.MaxQuote); err != nil {
@@ -181,7 +180,7 @@ func (c *Caller) PutQuotePolicy(ctx context.Context, r kms.PutQuotePolicyRequest
 // QuotePolicy returns one of the caller's app. The errors are Denied, NotFound
 // and Foreign.
 func (c *Caller) QuotePolicy(_ context.Context, id kms.QuotePolicyID) (kms.QuotePolicy, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermRead); err != nil {
+	if err := c.mayRead(); err != nil {
 		return kms.QuotePolicy{}, err
 	}
 	return c.quotePolicy(id)

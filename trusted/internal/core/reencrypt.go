@@ -38,13 +38,13 @@ func (c *Caller) Reencrypt(ctx context.Context, r kms.ReencryptRequest) (out kms
 		return out, err
 	}
 	r.Target.Plaintext = plain.Data
-	data, err := c.seal(target, r.Target)
-	return kms.Reencrypted{Ciphertext: kms.Ciphertext{Key: refOf(target, 0), Data: data}, Source: plain.Key}, err
+	sealed, err := c.seal(ctx, target, r.Target)
+	return kms.Reencrypted{Ciphertext: sealed, Source: plain.Key}, err
 }
 
 // Random returns random bytes. The errors are Denied, Invalid and TooLarge.
 func (c *Caller) Random(_ context.Context, n int) ([]byte, error) {
-	if err := authz.Permission(c.who.Credential, kms.PermUse); err != nil {
+	if err := c.mayDo(kms.SymmetricWork); err != nil {
 		return nil, err
 	}
 	if err := checkSize("length", n, kms.MaxRandom); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authn"
@@ -25,6 +26,17 @@ type Link struct {
 // and has it safe before the domain knows of it. The errors are those of
 // state.CheckRotation and of prepare, and Unavailable.
 func (c *Core) Rotate(ctx context.Context, order []byte, prepare func(ctx context.Context, view *state.View, next uint32, previous []byte) (Link, error)) (uint32, error) {
+	if len(order) == 0 { // the node itself; events tell of it
+		return c.rotateMaster(ctx, order, prepare, nil)
+	}
+	g, err := openly(ctx, c, "RotateMasterSecret", false, func(e *audit.Entry) (generation, error) {
+		g, err := c.rotateMaster(ctx, order, prepare, e)
+		return generation(g), err
+	})
+	return uint32(g), err
+}
+
+func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(ctx context.Context, view *state.View, next uint32, previous []byte) (Link, error), e *audit.Entry) (uint32, error) {
 	view, now, err := c.serving()
 	if err != nil {
 		return 0, err
@@ -40,7 +52,7 @@ func (c *Core) Rotate(ctx context.Context, order []byte, prepare func(ctx contex
 	cmd := c.command(now.UnixNano())
 	cmd.Op = &command.Command_PutGeneration{PutGeneration: &command.PutGeneration{Generation: next,
 		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Order: order}}
-	_, err = c.cfg.Replica.Propose(ctx, cmd)
+	_, err = c.propose(ctx, cmd, e)
 	return next, err
 }
 
@@ -57,6 +69,14 @@ func (c *Core) RotationDue() bool {
 // Retire ends all use of the generation that the signers' order names. The
 // errors are those of state.CheckRetirement, and Unavailable.
 func (c *Core) Retire(ctx context.Context, order []byte) (uint32, error) {
+	g, err := openly(ctx, c, "RetireGeneration", false, func(e *audit.Entry) (generation, error) {
+		g, err := c.retire(ctx, order, e)
+		return generation(g), err
+	})
+	return uint32(g), err
+}
+
+func (c *Core) retire(ctx context.Context, order []byte, e *audit.Entry) (uint32, error) {
 	view, now, err := c.serving()
 	if err != nil {
 		return 0, err
@@ -71,7 +91,7 @@ func (c *Core) Retire(ctx context.Context, order []byte) (uint32, error) {
 	}
 	cmd := c.command(now.UnixNano())
 	cmd.Op = &command.Command_RetireGeneration{RetireGeneration: &command.RetireGeneration{Generation: o.Generation, Order: order}}
-	_, err = c.cfg.Replica.Propose(ctx, cmd)
+	_, err = c.propose(ctx, cmd, e)
 	return o.Generation, err
 }
 
@@ -102,6 +122,7 @@ type Rewrapping struct {
 
 	key        kms.KeyID
 	credential kms.CredentialID
+	secret     string // its place
 	stage      stage
 	moved      int // in this walk
 	stuck      error
@@ -114,6 +135,7 @@ const (
 	atAuthority stage = iota
 	atCredentials
 	atKeys
+	atSecrets
 	atEnd
 )
 
@@ -131,7 +153,7 @@ func (w *Rewrapping) Step(ctx context.Context) (over bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	key, credential, at := w.key, w.credential, w.stage
+	key, credential, secret, at := w.key, w.credential, w.secret, w.stage
 	batch := &batch{rewrap: &command.Rewrap{Generation: view.Generation()}}
 	w.collect(view, batch)
 	if batch.secrets == 0 {
@@ -141,8 +163,8 @@ func (w *Rewrapping) Step(ctx context.Context) (over bool, err error) {
 	cmd.Op = &command.Command_Rewrap{Rewrap: batch.rewrap}
 	_, err = w.core.cfg.Replica.Propose(ctx, cmd)
 	if err != nil {
-		w.key, w.credential, w.stage = key, credential, at // again from there
-		if errors.Is(err, kms.Conflict) {                  // to another generation, then
+		w.key, w.credential, w.secret, w.stage = key, credential, secret, at // again from there
+		if errors.Is(err, kms.Conflict) {                                    // to another generation, then
 			err = nil
 		}
 		return false, err
@@ -189,7 +211,7 @@ func (w *Rewrapping) collect(view *state.View, b *batch) {
 		})
 	}
 	if w.stage == atKeys {
-		w.stage = atEnd
+		w.stage = atSecrets
 		view.KeysAfter(w.key, func(k *state.Key) bool {
 			if b.full() {
 				w.stage = atKeys
@@ -197,6 +219,18 @@ func (w *Rewrapping) collect(view *state.View, b *batch) {
 			}
 			w.collectKey(k, b)
 			w.key = k.ID
+			return true
+		})
+	}
+	if w.stage == atSecrets {
+		w.stage = atEnd
+		view.SecretsAfter(w.secret, func(place string, s *state.Secret) bool {
+			if b.full() {
+				w.stage = atSecrets
+				return false
+			}
+			w.collectSecret(s, b)
+			w.secret = place
 			return true
 		})
 	}

@@ -2,8 +2,10 @@ package core
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/session"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
@@ -12,7 +14,11 @@ import (
 // OpenSession makes an attested workload known. It uses no key and changes no
 // state. The errors are Unauthenticated (no client certificate, or no challenge
 // of ours), Stale (the challenge), Denied (the evidence), Exhausted and Unavailable.
-func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms.Session, err error) {
+func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (kms.Session, error) {
+	return openly(ctx, c, "OpenSession", false, func(e *audit.Entry) (kms.Session, error) { return c.openSession(ctx, r, e) })
+}
+
+func (c *Core) openSession(ctx context.Context, r kms.OpenSessionRequest, e *audit.Entry) (s kms.Session, err error) {
 	view, err := c.ready(ctx)
 	if err != nil {
 		return s, err
@@ -29,6 +35,11 @@ func (c *Core) OpenSession(ctx context.Context, r kms.OpenSessionRequest) (s kms
 		s.Ticket, s.Expires, err = c.cfg.Sessions.Open(ctx, session.Opening{Challenge: r.Challenge, ClientKey: r.ClientKey, Evidence: ev}, view.Policy(), now)
 		return err
 	})
+	if err == nil && e != nil {
+		if v, err := c.cfg.Sessions.Admit(s.Ticket, sha256.Sum256(r.ClientKey), view.Policy(), now); err == nil {
+			e.Identity = v.Program()
+		}
+	}
 	return s, err
 }
 

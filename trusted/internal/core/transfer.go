@@ -39,8 +39,7 @@ func (c *Caller) Rewrap(ctx context.Context, r kms.RewrapRequest) (kms.Ciphertex
 		return kms.Ciphertext{}, err
 	}
 	defer clear(plain.Data)
-	data, err := c.seal(target, kms.EncryptRequest{Plaintext: plain.Data, Layout: kms.LayoutEHSM, Padding: r.Padding})
-	return kms.Ciphertext{Key: refOf(target, 0), Data: data}, err
+	return c.seal(ctx, target, kms.EncryptRequest{Plaintext: plain.Data, Layout: kms.LayoutEHSM, Padding: r.Padding})
 }
 
 // ImportParameters makes a key to wrap the material of another to. It changes
@@ -100,6 +99,9 @@ func (c *Caller) ImportKey(ctx context.Context, r kms.ImportRequest) (kms.Key, e
 
 // importKey finds a key of the app that waits for its material.
 func (c *Caller) importKey(id kms.KeyID) (*state.Key, error) {
+	if err := c.charge(kms.ManagementWork); err != nil {
+		return nil, err
+	}
 	if err := authz.Permission(c.who.Credential, kms.PermManage); err != nil {
 		return nil, err
 	}
@@ -116,6 +118,9 @@ func (c *Caller) importKey(id kms.KeyID) (*state.Key, error) {
 // ExportKey returns the material of a key that was made exportable. The errors
 // are those of using a key, and Misused for a key that is not exportable.
 func (c *Caller) ExportKey(_ context.Context, ref kms.KeyRef) (kms.ExportedKey, error) {
+	if err := c.chargeUse(ref.ID); err != nil {
+		return kms.ExportedKey{}, err
+	}
 	if err := authz.Permission(c.who.Credential, kms.PermManage|kms.PermUse); err != nil {
 		return kms.ExportedKey{}, err
 	}

@@ -14,9 +14,10 @@ import (
 )
 
 // Encrypt encrypts under the key's current version. The errors are those of
-// using a key (NotFound, Foreign, Disabled, Expired, Misused, Denied), Invalid
-// and TooLarge.
-func (c *Caller) Encrypt(_ context.Context, r kms.EncryptRequest) (kms.Ciphertext, error) {
+// using a key (NotFound, Foreign, Disabled, Expired, Misused, Denied), Invalid,
+// TooLarge, Exhausted (the key has encrypted as often as is safe and cannot be
+// rotated) and Unavailable.
+func (c *Caller) Encrypt(ctx context.Context, r kms.EncryptRequest) (kms.Ciphertext, error) {
 	rec, err := c.useKey(r.Key, kms.UseEncrypt)
 	if err != nil {
 		return kms.Ciphertext{}, err
@@ -27,8 +28,7 @@ func (c *Caller) Encrypt(_ context.Context, r kms.EncryptRequest) (kms.Ciphertex
 	if err := checkSize("plaintext", len(r.Plaintext), kms.MaxPlaintext); err != nil {
 		return kms.Ciphertext{}, err
 	}
-	data, err := c.seal(rec, r)
-	return kms.Ciphertext{Key: refOf(rec, 0), Data: data}, err
+	return c.seal(ctx, rec, r)
 }
 
 // Decrypt opens what Encrypt and GenerateDataKey sealed. Every reason why it
@@ -82,7 +82,7 @@ func checkFamily(rec *state.Key, want kms.Family) error {
 
 // GenerateDataKey makes random bytes and seals them under the key, so that
 // Decrypt opens them. The errors are those of Encrypt.
-func (c *Caller) GenerateDataKey(_ context.Context, r kms.DataKeyRequest) (kms.DataKey, error) {
+func (c *Caller) GenerateDataKey(ctx context.Context, r kms.DataKeyRequest) (kms.DataKey, error) {
 	rec, err := c.useKey(r.Key, kms.UseEncrypt)
 	if err != nil {
 		return kms.DataKey{}, err
@@ -95,11 +95,11 @@ func (c *Caller) GenerateDataKey(_ context.Context, r kms.DataKeyRequest) (kms.D
 	}
 	plain := make([]byte, r.Length)
 	rand.Read(plain)
-	wrapped, err := c.seal(rec, kms.EncryptRequest{Plaintext: plain, Binding: r.Binding, Layout: r.Layout})
+	wrapped, err := c.seal(ctx, rec, kms.EncryptRequest{Plaintext: plain, Binding: r.Binding, Layout: r.Layout})
 	if err != nil {
 		return kms.DataKey{}, err
 	}
-	out := kms.DataKey{Key: refOf(rec, 0), Plaintext: plain, Wrapped: wrapped}
+	out := kms.DataKey{Key: wrapped.Key, Plaintext: plain, Wrapped: wrapped.Data}
 	if r.NoPlaintext {
 		clear(plain)
 		out.Plaintext = nil
@@ -178,7 +178,7 @@ func (c *Caller) PublicKey(_ context.Context, ref kms.KeyRef) (kms.PublicKey, er
 	}
 	ref = refOf(rec, ref.Version)
 	out := kms.PublicKey{Key: ref, Spec: rec.Spec}
-	err = c.core.cfg.Keyring.Lend(rec, ref.Version, func(k alg.Key) error {
+	err = c.core.cfg.Keyring.Show(rec, ref.Version, func(k alg.Key) error {
 		out.DER, err = k.Public()
 		return err
 	})
@@ -189,13 +189,25 @@ const (
 	nativeFormat = 1
 	nativeHeader = 1 + 16 + 4 // format, key id, version
 	nativeLabel  = "holdfast/v1/ciphertext"
-
-	maxTrials = 16 // versions that a ciphertext without a version is tried under
 )
 
 var errDecrypt = kms.Errorf(kms.DecryptFailed, "ciphertext does not open")
 
-func (c *Caller) seal(rec *state.Key, r kms.EncryptRequest) (out []byte, err error) {
+// seal encrypts under a key's current version; where that is spent, under the one
+// that takes its place. The result names it.
+func (c *Caller) seal(ctx context.Context, rec *state.Key, r kms.EncryptRequest) (kms.Ciphertext, error) {
+	for {
+		data, err := c.sealUnder(ctx, rec, r)
+		if err != error(errSpent) {
+			return kms.Ciphertext{Key: refOf(rec, 0), Data: data}, err
+		}
+		if rec, err = c.core.successor(ctx, rec); err != nil {
+			return kms.Ciphertext{}, err
+		}
+	}
+}
+
+func (c *Caller) sealUnder(ctx context.Context, rec *state.Key, r kms.EncryptRequest) (out []byte, err error) {
 	row, err := layoutRow(rec, &r.Layout, r.Binding)
 	if err != nil {
 		return nil, err
@@ -214,7 +226,7 @@ func (c *Caller) seal(rec *state.Key, r kms.EncryptRequest) (out []byte, err err
 	if r.Layout == kms.LayoutNative {
 		out = appendHeader(make([]byte, 0, nativeHeader+len(r.Plaintext)+row.Overhead), rec.ID, rec.Current)
 	}
-	err = c.core.cfg.Keyring.Lend(rec, rec.Current, func(k alg.Key) error {
+	err = c.core.spend(ctx, rec, row, func(k alg.Key) error {
 		out, err = k.Encrypt(out, r.Plaintext, aad)
 		return err
 	})
@@ -290,9 +302,9 @@ func trialVersions(rec *state.Key, row *kms.Capability) []kms.KeyVersion {
 	if len(rec.Versions) == 1 || !row.Integrity {
 		return []kms.KeyVersion{rec.Current}
 	}
-	all := make([]kms.KeyVersion, 0, min(len(rec.Versions), maxTrials))
+	all := make([]kms.KeyVersion, 0, min(len(rec.Versions), kms.MaxTrials))
 	for _, v := range slices.Backward(rec.Versions) { // oldest first, as they are kept
-		if v.State == kms.VersionEnabled && len(all) < maxTrials {
+		if v.State == kms.VersionEnabled && len(all) < kms.MaxTrials {
 			all = append(all, v.Number)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/holdfast-kms/holdfast/kms"
-	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
 )
 
@@ -194,7 +193,7 @@ func (c *Caller) mayWatch() error {
 	if c.who.Credential == nil {
 		return nil
 	}
-	return authz.Permission(c.who.Credential, kms.PermRead)
+	return c.mayRead()
 }
 
 // stillMayWatch judges the caller again, in a newer state.

@@ -5,6 +5,8 @@ package keyring
 
 import (
 	"encoding/binary"
+	"sync"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -29,7 +31,17 @@ type slot struct {
 // A Keyring lends keys.
 type Keyring struct {
 	root  *root.Root
-	cache *lru.Cache[slot, alg.Key]
+	cache *lru.Cache[slot, *lent]
+	epoch atomic.Int64 // when the present one began
+
+	mu     sync.Mutex
+	meters map[slot]*Meter // of what was used since the start, cached or not
+}
+
+// lent is what is kept of a version between two loans.
+type lent struct {
+	key   alg.Key
+	meter *Meter
 }
 
 // New makes a Keyring that keeps at most cache parsed keys; zero means DefaultCache.
@@ -37,36 +49,56 @@ func New(r *root.Root, cache int) (*Keyring, error) {
 	if cache == 0 {
 		cache = DefaultCache
 	}
-	c, err := lru.New[slot, alg.Key](cache)
+	c, err := lru.New[slot, *lent](cache)
 	if err != nil {
 		return nil, kms.Errorf(kms.Internal, "key cache: %w", err)
 	}
-	return &Keyring{root: r, cache: c}, nil
+	return &Keyring{root: r, cache: c, meters: map[slot]*Meter{}}, nil
 }
 
 // Lend lends version n of a key record to use; zero is the current version.
 // The loan ends when use returns. It is not asked here whether the caller may
 // use the key. The errors are NotFound and Damaged, and those of use.
 func (r *Keyring) Lend(rec *state.Key, n kms.KeyVersion, use func(alg.Key) error) error {
+	l, err := r.find(rec, n)
+	if err != nil {
+		return err
+	}
+	l.meter.touch(r.epoch.Load())
+	return use(l.key)
+}
+
+// Show is Lend for what is no use of the key: to show its public half.
+func (r *Keyring) Show(rec *state.Key, n kms.KeyVersion, use func(alg.Key) error) error {
+	l, err := r.find(rec, n)
+	if err != nil {
+		return err
+	}
+	return use(l.key)
+}
+
+// find parses a version, or finds it parsed.
+func (r *Keyring) find(rec *state.Key, n kms.KeyVersion) (*lent, error) {
 	v, ok := rec.Version(n)
 	if !ok {
-		return kms.Errorf(kms.NotFound, "the key has no such version")
+		return nil, kms.Errorf(kms.NotFound, "the key has no such version")
 	}
 	s := slot{rec.ID, v.Number}
-	if k, hot := r.cache.Get(s); hot {
-		return use(k)
+	if l, hot := r.cache.Get(s); hot {
+		return l, nil
 	}
 	material, err := r.root.Unwrap(wrapSlot(rec, v.Number, v.Generation), v.Wrapped)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer material.Wipe()
 	k, err := alg.Parse(rec.Spec, material)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.cache.Add(s, k)
-	return use(k)
+	l := &lent{k, r.Meter(kms.KeyRef{ID: rec.ID, Version: v.Number})}
+	r.cache.Add(s, l)
+	return l, nil
 }
 
 // first is the number of a key's first version.
@@ -123,12 +155,18 @@ func (r *Keyring) Export(rec *state.Key, n kms.KeyVersion) (secret.Bytes, error)
 // Forget drops what is cached of a key.
 func (r *Keyring) Forget(rec *state.Key) {
 	for _, v := range rec.Versions {
-		r.cache.Remove(slot{rec.ID, v.Number})
+		r.ForgetVersion(kms.KeyRef{ID: rec.ID, Version: v.Number})
 	}
 }
 
 // ForgetVersion drops what is cached of one version.
-func (r *Keyring) ForgetVersion(ref kms.KeyRef) { r.cache.Remove(slot{ref.ID, ref.Version}) }
+func (r *Keyring) ForgetVersion(ref kms.KeyRef) {
+	s := slot{ref.ID, ref.Version}
+	r.cache.Remove(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.meters, s)
+}
 
 // wrapSlot binds everything about a key version that must not be altered: a
 // blob that is moved to another key, app or version, or whose spec, usages,

@@ -9,6 +9,7 @@ type Labels struct {
 	Signing  string // the Ed25519 seed that signs runtimes' public keys
 	Backup   string
 	Runtime  string // the root of runtimes' long-term keys
+	Audit    string // the Ed25519 seed that signs heads of audit logs
 }
 
 // HoldfastLabels are ours.
@@ -18,4 +19,5 @@ var HoldfastLabels = Labels{
 	Signing:  "holdfast/v1/runtime-signing-key",
 	Backup:   "holdfast/v1/backup-key",
 	Runtime:  "holdfast/v1/runtime-derivation-root",
+	Audit:    "holdfast/v1/audit-signing-key",
 }

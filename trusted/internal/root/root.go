@@ -142,6 +142,7 @@ const (
 	WrapCredential Purpose = "holdfast/v1/wrap/credential"
 	WrapCA         Purpose = "holdfast/v1/wrap/ca"
 	WrapImport     Purpose = "holdfast/v1/wrap/import"
+	WrapSecret     Purpose = "holdfast/v1/wrap/secret"
 )
 
 // A Slot is the place that a wrapped secret belongs to: what it is, where it

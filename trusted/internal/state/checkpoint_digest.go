@@ -63,6 +63,7 @@ const (
 	tallyAdmission
 	tallyQuotePolicy
 	tallyRemoved
+	tallySecret
 )
 
 func (k *Key) tally(b []byte) []byte {
@@ -86,6 +87,36 @@ func (k *Key) tally(b []byte) []byte {
 	}
 	if k.Deletion != nil {
 		b = number(append(b, byte(k.Deletion.Before)), uint64(k.Deletion.Due))
+	}
+	if r := k.Rotation; r != nil {
+		b = number(number(append(b, 'r'), uint64(r.Period)), uint64(r.Next))
+	}
+	if k.LastUsed != 0 {
+		b = number(append(b, 'u'), uint64(k.LastUsed))
+	}
+	for i := range k.Versions {
+		if v := &k.Versions[i]; v.Reserved != 0 {
+			b = number(number(append(b, 'i'), uint64(v.Number)), v.Reserved)
+		}
+	}
+	return b
+}
+
+// Of a sealed value its length and its tag stand for all of it.
+func (s *Secret) tally(b []byte) []byte {
+	b = append(append(append(append(b, tallySecret), s.ID[:]...), s.App[:]...), s.Key[:]...)
+	b = text(text(text(b, string(s.Name)), s.Description), string(s.Rotation))
+	for _, n := range []uint64{uint64(s.Created), uint64(s.Changed), uint64(s.Rotated), uint64(s.Told), uint64(s.Due),
+		uint64(s.Current), uint64(s.Previous), uint64(s.Last), s.Revision, uint64(len(s.Labels))} {
+		b = number(b, n)
+	}
+	for _, l := range s.Labels {
+		b = number(text(b, l.Name), uint64(l.Version))
+	}
+	for _, v := range s.Versions {
+		b = number(number(number(b, uint64(v.Number)), uint64(v.Created)), uint64(v.Under))
+		b = number(text(b, v.Wrapped), uint64(len(v.Sealed)))
+		b = append(b, v.Sealed[max(0, len(v.Sealed)-16):]...)
 	}
 	return b
 }
@@ -157,12 +188,13 @@ func (v *View) digest(replayFloor int64) (d [32]byte) {
 	v.writeOrders(out)
 	v.writeNodes(out)
 	v.writeRecoveries(out)
+	v.writeAudit(out)
 	_ = out.w.Flush() // a hash takes everything
 	b := append([]byte(digestLabel), byte(snapshotFormat))
 	for _, n := range v.tally {
 		b = number(b, n)
 	}
-	for _, n := range []int{v.keys.Len(), v.credentials.Len(), v.apps.Len(), v.aliases.Len(), v.admissions.Len(), v.quotePolicies.Len(), v.removed.Len()} {
+	for _, n := range []int{v.keys.Len(), v.credentials.Len(), v.apps.Len(), v.aliases.Len(), v.admissions.Len(), v.quotePolicies.Len(), v.removed.Len(), v.secrets.Len()} {
 		b = number(b, uint64(n))
 	}
 	return sha256.Sum256(h.Sum(b))

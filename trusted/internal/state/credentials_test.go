@@ -127,7 +127,7 @@ func TestCredentialRefusals(t *testing.T) {
 		{"for another app", m.by(2), putCred(cred(1, 12, kms.PermUse, 0)), kms.Invalid},
 		{"by nobody", nil, putCred(cred(1, 12, kms.PermUse, 0)), kms.Invalid},
 		{"without permissions", m.by(1), edit(func(c *command.Credential) { c.Permissions = 0 }), kms.Invalid},
-		{"with permissions there are not", m.by(1), edit(func(c *command.Credential) { c.Permissions = 16 }), kms.Invalid},
+		{"with permissions there are not", m.by(1), edit(func(c *command.Credential) { c.Permissions = 32 }), kms.Invalid},
 		{"with permissions that wrap around", m.by(1), edit(func(c *command.Credential) { c.Permissions = 257 }), kms.Invalid},
 		{"with a name that steers", m.by(1), edit(func(c *command.Credential) { c.Name = "\x1b[2J" }), kms.Invalid},
 		{"over already", m.by(1), edit(func(c *command.Credential) { c.Expires = start + 11*hour }), kms.Invalid},

@@ -27,6 +27,12 @@ func (c Calendar) At(t time.Time) uint64 {
 	return c.Epoch + uint64(since/int64(c.Length))
 }
 
+// Begins is when an epoch does that did not begin before the calendar; for an
+// earlier one it is when the calendar began.
+func (c Calendar) Begins(epoch uint64) time.Time {
+	return time.Unix(0, c.From).Add(time.Duration(epoch-min(c.Epoch, epoch)) * c.Length).UTC()
+}
+
 // Ends is when an epoch does that has not ended before the calendar began; for an
 // earlier one it is when the calendar began.
 func (c Calendar) Ends(epoch uint64) time.Time {

@@ -176,7 +176,9 @@ func TestEveryOperationIsTold(t *testing.T) {
 	known := strings.Fields(`found put_app put_key set_key_state delete_key delete_app_keys import_key set_policy put_credential
 		set_credential revoke_credential put_quote_policy set_condition tick set_amendment put_ephemeral put_generation rewrap
 		retire_generation put_key_version put_alias delete_alias set_labels schedule_deletion cancel_deletion set_version_state
-		put_node approve_node announce_node remove_node raise_feature checkpoint`)
+		reserve set_rotation rotate_due note_use
+		audit_head put_node approve_node announce_node remove_node raise_feature checkpoint recover_domain put_recovery order_backup
+		put_secret put_secret_version set_secret label_secret destroy_secret_version set_secret_key delete_secret restore_secret rewrap_secrets`)
 	ops := (&command.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
 	for i := range ops.Len() {
 		name := string(ops.Get(i).Name())

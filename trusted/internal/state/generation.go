@@ -61,8 +61,8 @@ func (v *View) CredentialsAfter(after kms.CredentialID, f func(*Credential) bool
 	v.credentials.Ascend(string(after[:]), func(_ string, c *Credential) bool { return c.ID == after || f(c) })
 }
 
-// Wrapped counts what is wrapped under generations: versions of keys,
-// credentials, and the authority.
+// Wrapped counts what is wrapped under generations: versions of keys and
+// secrets, credentials, and the authority.
 type Wrapped map[uint32]int
 
 // Before is how much is wrapped under generations before one.
@@ -86,6 +86,14 @@ func (v *View) Wrapped() Wrapped {
 		for i := range k.Versions {
 			if len(k.Versions[i].Wrapped) > 0 { // of one that is destroyed nothing is left
 				w[k.Versions[i].Generation]++
+			}
+		}
+		return true
+	})
+	v.secrets.Scan(func(_ string, s *Secret) bool {
+		for _, n := range s.Versions {
+			if s.Key == (kms.KeyID{}) {
+				w[n.Under]++
 			}
 		}
 		return true
@@ -183,7 +191,7 @@ func (m *Machine) putGeneration(by *command.Principal, p *command.PutGeneration)
 	}
 	m.spend(p.GetOrder(), govern.DeedRotate)
 	m.next.generations = append(slices.Clip(slices.Clone(m.next.generations)), Generation{Number: p.GetGeneration(),
-		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time, Sealed: exact(p.GetRecovery())})
+		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time, Sealed: orNone(p.GetRecovery())})
 	return Result{}
 }
 
@@ -231,7 +239,7 @@ func (m *Machine) spendNonce(nonce govern.Nonce, expires time.Time) {
 // re-wraps to come back to. A revision says that a client's view of a record is
 // over, and it is not: what is inside stays the same, so no revision moves.
 func (m *Machine) rewrap(by *command.Principal, p *command.Rewrap) Result {
-	if by != nil || len(p.GetKeys()) > MaxRewrapped || len(p.GetCredentials()) > MaxRewrapped {
+	if by != nil || len(p.GetKeys()) > MaxRewrapped || len(p.GetCredentials()) > MaxRewrapped || len(p.GetSecrets()) > MaxRewrapped {
 		return refuse(kms.Invalid, "re-wrapping is malformed")
 	}
 	if p.GetGeneration() != m.next.Generation() {
@@ -242,6 +250,11 @@ func (m *Machine) rewrap(by *command.Principal, p *command.Rewrap) Result {
 	}
 	for _, r := range p.GetCredentials() {
 		m.rewrapCredential(r, p.GetGeneration())
+	}
+	for _, r := range p.GetSecrets() {
+		if s, ok := m.rewrapped(r); ok && s.Key == (kms.KeyID{}) {
+			m.rewrapSecret(s, r, p.GetGeneration())
+		}
 	}
 	if r := p.GetAuthority(); r != nil && m.next.authority.Generation == r.GetFrom() && len(r.GetWrapped()) > 0 {
 		a := *m.next.authority
@@ -300,6 +313,8 @@ func (m *Machine) wrappedInUse(c *command.Command) bool {
 		return !retired(op.ImportKey.GetVersion().GetGeneration())
 	case *command.Command_PutKeyVersion:
 		return !retired(op.PutKeyVersion.GetVersion().GetGeneration())
+	case *command.Command_RotateDue:
+		return !slices.ContainsFunc(op.RotateDue.GetKeys(), func(v *command.NewVersion) bool { return retired(v.GetVersion().GetGeneration()) })
 	case *command.Command_PutKey:
 		return !slices.ContainsFunc(op.PutKey.GetKey().GetVersions(), func(v *command.KeyVersion) bool { return retired(v.GetGeneration()) })
 	}
@@ -335,7 +350,7 @@ func (m *Machine) loadGenerations(h *command.Header) error {
 			return malformed("snapshot: generations")
 		}
 		m.next.generations = append(m.next.generations, Generation{Number: g.GetNumber(), Checksum: exact(g.GetChecksum()),
-			SigningKey: exact(g.GetSigningKey()), Created: g.GetCreated(), Retired: g.GetRetired(), RetiredIndex: g.GetRetiredIndex(), Sealed: exact(g.GetRecovery())})
+			SigningKey: exact(g.GetSigningKey()), Created: g.GetCreated(), Retired: g.GetRetired(), RetiredIndex: g.GetRetiredIndex(), Sealed: orNone(g.GetRecovery())})
 	}
 	a := authorityFrom(h.GetAuthority())
 	m.next.authority = &a

@@ -35,7 +35,7 @@ func (m *Machine) putKeyVersion(by *command.Principal, p *command.PutKeyVersion)
 		return refuse(kms.Misused, "the key is not rotated in place")
 	case old.State != kms.Enabled:
 		return refuse(kms.Disabled, "the key is not enabled")
-	case v.GetNumber() != uint32(old.Current)+1 || len(v.GetWrapped()) == 0 || v.GetState() != 0:
+	case v.GetNumber() != uint32(old.Current)+1 || len(v.GetWrapped()) == 0 || v.GetState() != 0 || !plausible(old.Spec, v):
 		return refuse(kms.Invalid, "version is malformed")
 	case m.retired(v.GetGeneration()):
 		return refuse(kms.Conflict, "the generation that this is wrapped under was retired meanwhile")
@@ -45,6 +45,7 @@ func (m *Machine) putKeyVersion(by *command.Principal, p *command.PutKeyVersion)
 	k := *old
 	k.Versions = append(slices.Clip(old.Versions), versionFrom(v))
 	k.Current, k.Revision = kms.KeyVersion(v.GetNumber()), m.revise()
+	k.Rotation = old.Rotation.after(m.next.time)
 	m.setKey(&k)
 	return Result{Key: &k}
 }
@@ -74,6 +75,8 @@ func (m *Machine) setVersionState(by *command.Principal, p *command.SetVersionSt
 		return refuse(kms.Denied, "the key's condition does not allow this")
 	case to == kms.VersionDestroyed && old.Versions[at].State != kms.VersionDisabled:
 		return refuse(kms.Misused, "the version is not disabled")
+	case to == kms.VersionDestroyed && m.next.Protects(old.ID, old.Versions[at].Number):
+		return errHeld()
 	}
 	k := *old
 	k.Versions, k.Revision = slices.Clone(old.Versions), m.revise()
@@ -117,6 +120,8 @@ func (m *Machine) scheduleDeletion(by *command.Principal, p *command.ScheduleDel
 		return refuse(kms.Denied, "the key's condition does not allow this")
 	case old.Deletion != nil:
 		return refuse(kms.Exists, "the key's deletion is scheduled already")
+	case m.next.Protects(old.ID, 0):
+		return errHeld()
 	case window < int64(kms.MinDeletionDays*kms.Day)-int64(deletionSlack) || window > int64(kms.MaxDeletionDays*kms.Day):
 		// Domain time may have gone on since the due time was chosen.
 		return refuse(kms.Conflict, "the due time is out of range by now")
@@ -168,6 +173,7 @@ func (m *Machine) forgetKey(k *Key) {
 	if k.Deletion != nil {
 		m.next.deletions.Delete(dueOf(k))
 	}
+	m.dropRotation(k)
 	m.dropAliases(k)
 }
 
@@ -209,8 +215,9 @@ func (v *View) Describe(k *Key) kms.KeyDescription {
 		d.Due = time.Unix(0, k.Deletion.Due).UTC()
 	}
 	for _, n := range k.Versions {
-		d.Details = append(d.Details, kms.KeyVersionInfo{Number: n.Number, State: n.State, Created: time.Unix(0, n.Created).UTC()})
+		d.Details = append(d.Details, kms.KeyVersionInfo{Number: n.Number, State: n.State, Created: time.Unix(0, n.Created).UTC(), Invocations: n.Reserved})
 	}
+	k.describeUse(&d)
 	return d
 }
 
@@ -230,6 +237,9 @@ func (k *Key) addLife(p *command.Key) (err error) {
 		return malformed("key record")
 	case pending:
 		k.Deletion = &Deletion{Due: p.GetDue(), Before: before}
+	}
+	if err := k.addUse(p); err != nil {
+		return err
 	}
 	return k.checkVersions()
 }
@@ -257,6 +267,7 @@ func (k *Key) putLife(p *command.Key) {
 	if k.Deletion != nil {
 		p.Due, p.StateBefore = k.Deletion.Due, uint32(k.Deletion.Before)
 	}
+	k.putUse(p)
 }
 
 // The states of versions as records carry them: 0 is enabled, which is what the

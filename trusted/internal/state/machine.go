@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +26,15 @@ const (
 // A Machine is the state machine. Apply, Snapshot and Restore are called by
 // one goroutine; View by any.
 type Machine struct {
-	view   atomic.Pointer[View]
-	next   *View // being changed; published by Publish
-	replay *replay.Table
-	done   doneRing
-	events *Events
-	made   []kms.Event // by the command that is being applied
-	fatal  atomic.Pointer[error]
-	known  uint32 // the newest feature level that this program knows
+	view    atomic.Pointer[View]
+	next    *View // being changed; published by Publish
+	replay  *replay.Table
+	done    doneRing
+	events  *Events
+	made    []kms.Event // by the command that is being applied
+	loading secretLoad  // of a snapshot that is being read
+	fatal   atomic.Pointer[error]
+	known   uint32 // the newest feature level that this program knows
 
 	entering uint64      // the term of the entry that comes next
 	was      govern.Head // before the recovery that is being applied
@@ -52,6 +54,7 @@ func (m *Machine) reset() {
 	m.next = &View{events: m.events}
 	m.events.begun = false
 	m.next.keys, m.next.byApp = newKeyTrees()
+	m.loading = secretLoad{}
 	m.replay = replay.NewTable(replayLimit, 0)
 	m.done = newDoneRing(doneLimit)
 }
@@ -78,9 +81,10 @@ func (m *Machine) Fatal() error {
 
 // A Result is what became of a command.
 type Result struct {
-	Err   *kms.Error // nil: done
-	Index uint64     // of the entry that did it
-	Key   *Key       // the key it made or changed, if any
+	Err    *kms.Error // nil: done
+	Index  uint64     // of the entry that did it
+	Key    *Key       // the key it made or changed, if any
+	Secret *Secret    // the secret that it made, changed or deleted, if any; of a command that was done before it is not known
 }
 
 // Apply takes over one command. Every refusal leaves the state as it was,
@@ -111,6 +115,7 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	late := m.advance(&c)
 	m.activate()
 	m.destroyDue()
+	m.secretsDue()
 	m.forgetWaiting()
 	r := m.apply(&c)
 	if r.Err == nil {
@@ -158,7 +163,13 @@ func (m *Machine) apply(c *command.Command) Result {
 	if !m.wrappedInUse(c) {
 		return refuse(kms.Conflict, "the generation that this is wrapped under was retired meanwhile")
 	}
+	if r, ok := m.owes(c.GetAudit()); !ok {
+		return r
+	}
 	r := m.do(c)
+	if r.Err == nil {
+		m.owe(c.GetAudit())
+	}
 	if p := c.GetPrincipal(); r.Err == nil && len(p.GetRequestMac()) > 0 {
 		// Only now: a command refused for a conflict is sent again with the
 		// same request behind it.
@@ -197,6 +208,14 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.setLabels(c.GetPrincipal(), op.SetLabels)
 	case *command.Command_ScheduleDeletion:
 		return m.scheduleDeletion(c.GetPrincipal(), op.ScheduleDeletion)
+	case *command.Command_Reserve:
+		return m.reserve(c.GetPrincipal(), op.Reserve)
+	case *command.Command_SetRotation:
+		return m.setRotation(c.GetPrincipal(), op.SetRotation)
+	case *command.Command_RotateDue:
+		return m.rotateDue(c.GetPrincipal(), op.RotateDue)
+	case *command.Command_NoteUse:
+		return m.noteUse(c.GetPrincipal(), op.NoteUse)
 	case *command.Command_CancelDeletion:
 		return m.cancelDeletion(c.GetPrincipal(), op.CancelDeletion)
 	case *command.Command_PutAlias:
@@ -217,6 +236,26 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.rewrap(c.GetPrincipal(), op.Rewrap)
 	case *command.Command_RetireGeneration:
 		return m.retireGeneration(c.GetPrincipal(), op.RetireGeneration)
+	case *command.Command_PutSecret:
+		return m.putSecret(c.GetPrincipal(), op.PutSecret)
+	case *command.Command_PutSecretVersion:
+		return m.putSecretVersion(c.GetPrincipal(), op.PutSecretVersion)
+	case *command.Command_SetSecret:
+		return m.setSecretFacts(c.GetPrincipal(), op.SetSecret)
+	case *command.Command_LabelSecret:
+		return m.labelSecret(c.GetPrincipal(), op.LabelSecret)
+	case *command.Command_DestroySecretVersion:
+		return m.destroySecretVersion(c.GetPrincipal(), op.DestroySecretVersion)
+	case *command.Command_SetSecretKey:
+		return m.setSecretKey(c.GetPrincipal(), op.SetSecretKey)
+	case *command.Command_DeleteSecret:
+		return m.deleteSecret(c.GetPrincipal(), op.DeleteSecret)
+	case *command.Command_RestoreSecret:
+		return m.restoreSecret(c.GetPrincipal(), op.RestoreSecret)
+	case *command.Command_RewrapSecrets:
+		return m.rewrapSecrets(c.GetPrincipal(), op.RewrapSecrets)
+	case *command.Command_AuditHead:
+		return m.auditHead(c.GetPrincipal(), op.AuditHead)
 	case *command.Command_PutNode:
 		return m.putNode(c.GetPrincipal(), op.PutNode)
 	case *command.Command_ApproveNode:
@@ -296,14 +335,15 @@ func (m *Machine) found(p *command.Found) Result {
 	if err != nil {
 		return refuse(kms.Invalid, "founder's record is malformed")
 	}
+	recovery, sealed, err := recoveryOf(rule.Standing, []Generation{{}}, p.GetRecovery())
+	if err != nil {
+		return refuseAs(err)
+	}
 	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
 	m.foundGenerations(f)
-	if err := m.setRecovery(p.GetRecovery()); err != nil {
-		m.next.founding, m.next.rule = nil, nil
-		return refuseAs(err)
-	}
+	m.next.recovery, m.next.generations[0].Sealed = recovery, sealed[0].Sealed
 	m.setFounder(founder)
 	return Result{}
 }
@@ -324,6 +364,9 @@ func (m *Machine) putKey(by *command.Principal, p *command.PutKey) Result {
 	}
 	if r, ok := m.nameFree(k.App, p.GetAlias()); !ok {
 		return r
+	}
+	if err := m.next.RoomForKey(k.App); err != nil {
+		return refuseAs(err)
 	}
 	k.Revision = m.revise()
 	m.setKey(k)
@@ -380,6 +423,9 @@ func (m *Machine) deleteKey(by *command.Principal, p *command.DeleteKey) Result 
 	if conditioned(k) {
 		return refuse(kms.Denied, "the key's condition does not allow this")
 	}
+	if m.next.Protects(k.ID, 0) {
+		return errHeld()
+	}
 	m.dropKey(k)
 	return Result{Key: k}
 }
@@ -393,6 +439,9 @@ func (m *Machine) deleteAppKeys(by *command.Principal) Result {
 	m.next.KeysOf(app, kms.KeyID{}, func(k *Key) bool { all = append(all, k); return true })
 	if conditioned(all...) {
 		return refuse(kms.Denied, "a key's condition does not allow this")
+	}
+	if slices.ContainsFunc(all, func(k *Key) bool { return m.next.Protects(k.ID, 0) }) {
+		return errHeld()
 	}
 	for _, k := range all {
 		m.dropKey(k)
@@ -419,7 +468,11 @@ func (m *Machine) ownKey(by *command.Principal, rawID []byte, revision uint64) (
 }
 
 func (m *Machine) setKey(k *Key) {
-	old, _ := m.next.keys.Set(k)
+	m.indexRotation(k)
+	old, replaced := m.next.keys.Set(k)
+	if !replaced {
+		m.next.countKey(k.App, 1)
+	}
 	m.next.byApp.Set(k)
 	m.tellKey(old, k)
 	count(m, old, k)
@@ -428,7 +481,10 @@ func (m *Machine) setKey(k *Key) {
 func (m *Machine) dropKey(k *Key) {
 	m.tellKeyGone(k)
 	m.forgetKey(k)
-	old, _ := m.next.keys.Delete(k)
+	old, deleted := m.next.keys.Delete(k)
+	if deleted {
+		m.next.countKey(k.App, -1)
+	}
 	m.next.byApp.Delete(k)
 	count(m, old, nil)
 }

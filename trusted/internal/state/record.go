@@ -32,6 +32,8 @@ type Key struct {
 
 	Labels   *Labels   // nil: none
 	Deletion *Deletion // nil: none is scheduled; else State is PendingDeletion
+	Rotation *Rotation // nil: it is not rotated by itself
+	LastUsed int64     // when the epoch began in which it was used last; 0: never
 }
 
 // A Version is the wrapped material of one version of a key.
@@ -41,6 +43,7 @@ type Version struct {
 	Created    int64
 	Wrapped    []byte
 	State      kms.VersionState
+	Reserved   uint64 // invocations that nodes have set aside; see Capability.MaxInvocations
 }
 
 // Version finds a version; zero asks for the current one.
@@ -145,7 +148,7 @@ func keyFrom(p *command.Key) (*Key, error) {
 
 func versionFrom(v *command.KeyVersion) Version {
 	return Version{Number: kms.KeyVersion(v.GetNumber()), Generation: v.GetGeneration(),
-		Created: v.GetCreated(), Wrapped: exact(v.GetWrapped()), State: versionState(v.GetState())}
+		Created: v.GetCreated(), Wrapped: exact(v.GetWrapped()), State: versionState(v.GetState()), Reserved: v.GetReserved()}
 }
 
 // Proto is the record as commands and snapshots carry it. It shares the record's bytes.
@@ -157,7 +160,7 @@ func (k *Key) Proto() *command.Key {
 	}
 	for _, v := range k.Versions {
 		p.Versions = append(p.Versions, &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation,
-			Created: v.Created, Wrapped: v.Wrapped, State: versionStateProto(v.State)})
+			Created: v.Created, Wrapped: v.Wrapped, State: versionStateProto(v.State), Reserved: v.Reserved})
 	}
 	k.putLife(p)
 	return p
@@ -171,7 +174,7 @@ func credentialFrom(p *command.Credential) (*Credential, error) {
 	if !fill(c.ID[:], p.GetId()) || !fill(c.App[:], p.GetApp()) {
 		return nil, malformed("credential record")
 	}
-	if p.GetPermissions() > uint32(kms.PermAll) || !c.Permissions.Valid() || !kms.ValidCredentialName(c.Name) || c.Expires < 0 {
+	if p.GetPermissions() > 0xff || !c.Permissions.Valid() || !kms.ValidCredentialName(c.Name) || c.Expires < 0 {
 		return nil, malformed("credential record")
 	}
 	return c, nil

@@ -143,39 +143,44 @@ func (m *Machine) putRecovery(by *command.Principal, p *command.PutRecovery) Res
 	if !m.next.RecoveryDue() {
 		return refuse(kms.Conflict, "the recovery key is dealt to those who hold recovery keys")
 	}
-	if err := m.setRecovery(p.GetRecovery()); err != nil {
+	r, all, err := recoveryOf(m.next.rule.Standing, m.next.generations, p.GetRecovery())
+	if err != nil {
 		return refuseAs(err)
 	}
+	m.next.recovery, m.next.generations = r, all
 	shares := 0
-	if r := m.next.recovery; r != nil {
+	if r != nil {
 		shares = len(r.Shares)
 	}
 	m.event(kms.Event{Kind: kms.EventRecoveryDealt, Number: uint64(shares)})
 	return Result{}
 }
 
-// setRecovery takes over a recovery key, with every generation in use sealed to it;
-// nil where there are no recovery keys.
-func (m *Machine) setRecovery(p *command.Recovery) error {
-	s := m.next.rule.Standing
+// recoveryOf reads a recovery key that is dealt to those who hold recovery keys, with
+// every generation in use sealed to it; nil where there are no recovery keys.
+func recoveryOf(s govern.Standing, generations []Generation, p *command.Recovery) (*backup.Recovery, []Generation, error) {
 	r, err := recoveryFrom(p)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if (r == nil) != (len(s.RecoveryKeys) == 0) {
-		return kms.Errorf(kms.Conflict, "the recovery key does not go with the recovery keys of the charter")
+		return nil, nil, kms.Errorf(kms.Conflict, "the recovery key does not go with the recovery keys of the charter")
 	}
 	if r != nil {
 		if err := recovery.Check(r, s.RecoveryKeys, s.RecoveryThreshold); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	all, err := sealedTo(m.next.generations, r, p.GetGenerations())
-	if err != nil {
-		return err
+	all, err := sealedTo(generations, r, p.GetGenerations())
+	return r, all, err
+}
+
+// orNone copies b, nil where it is empty.
+func orNone(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
 	}
-	m.next.recovery, m.next.generations = r, all
-	return nil
+	return exact(b)
 }
 
 // sealedTo are the generations with what is sealed of them to r: of all that are in

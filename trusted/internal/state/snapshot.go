@@ -55,10 +55,12 @@ func (s *Snapshot) Write(w io.Writer) error {
 	v.aliases.Scan(func(_ string, a *Alias) bool {
 		return out.put(&command.Record{Kind: &command.Record_Alias{Alias: a.proto()}})
 	})
+	v.writeSecrets(out)
 	v.quotePolicies.Scan(func(_ string, q *quotePolicy) bool {
 		return out.put(&command.Record{Kind: &command.Record_QuotePolicy{QuotePolicy: q.proto()}})
 	})
 	v.writeOrders(out)
+	v.writeAudit(out)
 	v.writeNodes(out)
 	v.writeRemoved(out)
 	v.writeRecoveries(out)
@@ -176,6 +178,9 @@ func (m *Machine) finish(in *bufio.Reader, end *command.End, n uint64) error {
 	if end.GetRecords() != n {
 		return malformed("snapshot end")
 	}
+	if m.loading.secret != nil {
+		return malformed("snapshot: secret without its versions")
+	}
 	if err := m.checkPast(); err != nil {
 		return err
 	}
@@ -230,12 +235,18 @@ func (m *Machine) load(rec *command.Record) error {
 		}
 		old, _ := m.next.keys.Load(k) // in order, so Load appends
 		m.next.byApp.Set(k)
+		m.next.countKey(k.App, 1)
 		count(m, old, k)
 		if k.Deletion != nil {
 			m.next.deletions.Set(dueOf(k), struct{}{})
 		}
+		m.indexRotation(k)
 	case *command.Record_Alias:
 		return m.loadAlias(r.Alias)
+	case *command.Record_Secret:
+		return m.loadSecret(r.Secret)
+	case *command.Record_SecretVersion:
+		return m.loadSecretVersion(r.SecretVersion)
 	case *command.Record_QuotePolicy:
 		q, err := quotePolicyFrom(r.QuotePolicy)
 		if err != nil {
@@ -248,6 +259,10 @@ func (m *Machine) load(rec *command.Record) error {
 		return m.loadEphemeral(r.Ephemeral)
 	case *command.Record_SpentOrder:
 		return m.loadOrder(r.SpentOrder)
+	case *command.Record_AuditChain:
+		return m.loadAuditChain(r.AuditChain)
+	case *command.Record_AuditKey:
+		return m.loadAuditKey(r.AuditKey)
 	case *command.Record_Node:
 		return m.loadNode(r.Node)
 	case *command.Record_RemovedNode:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -35,6 +36,12 @@ type View struct {
 	aliasesByKey btree.Map[string, struct{}] // by key and name
 	deletions    btree.Map[string, struct{}] // of keys, by due time and id
 
+	secrets      btree.Map[string, *Secret]  // by app and name
+	secretsByKey btree.Map[string, string]   // their places, by key, its version, app and name
+	secretTimes  btree.Map[string, string]   // their places, by when something becomes of them
+	secretBytes  btree.Map[string, int]      // by app; follows from secrets
+	rotations    btree.Map[string, struct{}] // of keys, by due time and id
+
 	calendar   Calendar
 	ephemerals []Ephemeral // by epoch; shared by views, so never changed in place
 
@@ -42,13 +49,18 @@ type View struct {
 	authority   *Authority               // as it is wrapped now
 	orders      btree.Map[string, int64] // that were obeyed: expiry by nonce
 
-	nodes            []*Node                    // by id; a change makes a new slice
-	removed          btree.Map[string, Removal] // by id
-	voters, learners []kms.NodeID               // of the log's configuration, by id; never changed in place
-	waitingUntil     int64                      // when the first of those who wait is forgotten; 0: nobody waits
-	checkpoints      []Checkpoint               // the last ones, oldest first; a change makes a new slice
-	tally            tally                      // of the records that there can be many of
-	results          [32]byte                   // digest over the results of all commands
+	usage       btree.Map[string, Usage] // by app; follows from keys and secrets
+	secretCount int
+
+	auditChains      btree.Map[string, *AuditChain] // by node
+	auditKeys        []audit.Key                    // by generation; a change makes a new slice
+	nodes            []*Node                        // by id; a change makes a new slice
+	removed          btree.Map[string, Removal]     // by id
+	voters, learners []kms.NodeID                   // of the log's configuration, by id; never changed in place
+	waitingUntil     int64                          // when the first of those who wait is forgotten; 0: nobody waits
+	checkpoints      []Checkpoint                   // the last ones, oldest first; a change makes a new slice
+	tally            tally                          // of the records that there can be many of
+	results          [32]byte                       // digest over the results of all commands
 
 	term       uint64           // of the entry at index
 	recovery   *backup.Recovery // nil: none; a change makes a new one
@@ -132,6 +144,13 @@ func (v *View) copy() *View {
 	c.aliases = *v.aliases.Copy()
 	c.aliasesByKey = *v.aliasesByKey.Copy()
 	c.deletions = *v.deletions.Copy()
+	c.auditChains = *v.auditChains.Copy()
+	c.secrets = *v.secrets.Copy()
+	c.secretsByKey = *v.secretsByKey.Copy()
+	c.secretTimes = *v.secretTimes.Copy()
+	c.secretBytes = *v.secretBytes.Copy()
+	c.usage = *v.usage.Copy()
+	c.rotations = *v.rotations.Copy()
 	c.keys = v.keys.Copy()
 	c.byApp = v.byApp.Copy()
 	return &c

@@ -4,6 +4,8 @@
 package raw
 
 import (
+	"crypto/ecdh"
+	"crypto/mlkem"
 	"crypto/rand"
 	"errors"
 
@@ -50,6 +52,14 @@ func Of(spec kms.Spec, size int) (Operations, error) {
 		return sm2Curve(message)
 	case kms.Ed25519:
 		return edwards(message)
+	case kms.MLDSA44, kms.MLDSA65, kms.MLDSA87:
+		return moduleLattice(spec, message)
+	case kms.X25519:
+		return Operations{Create: func() error { _, err := ecdh.X25519().GenerateKey(rand.Reader); return err }}, nil
+	case kms.MLKEM768:
+		return Operations{Create: func() error { _, err := mlkem.GenerateKey768(); return err }}, nil
+	case kms.MLKEM1024:
+		return Operations{Create: func() error { _, err := mlkem.GenerateKey1024(); return err }}, nil
 	}
 	return hmacOf(spec, message)
 }

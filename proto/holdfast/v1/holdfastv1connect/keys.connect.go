@@ -51,6 +51,9 @@ const (
 	KeyServiceDisableKeyProcedure = "/holdfast.v1.KeyService/DisableKey"
 	// KeyServiceRotateKeyProcedure is the fully-qualified name of the KeyService's RotateKey RPC.
 	KeyServiceRotateKeyProcedure = "/holdfast.v1.KeyService/RotateKey"
+	// KeyServiceSetKeyRotationProcedure is the fully-qualified name of the KeyService's SetKeyRotation
+	// RPC.
+	KeyServiceSetKeyRotationProcedure = "/holdfast.v1.KeyService/SetKeyRotation"
 	// KeyServiceSetKeyVersionStateProcedure is the fully-qualified name of the KeyService's
 	// SetKeyVersionState RPC.
 	KeyServiceSetKeyVersionStateProcedure = "/holdfast.v1.KeyService/SetKeyVersionState"
@@ -95,6 +98,12 @@ const (
 	KeyServiceVerifyProcedure = "/holdfast.v1.KeyService/Verify"
 	// KeyServiceGetPublicKeyProcedure is the fully-qualified name of the KeyService's GetPublicKey RPC.
 	KeyServiceGetPublicKeyProcedure = "/holdfast.v1.KeyService/GetPublicKey"
+	// KeyServiceAgreeProcedure is the fully-qualified name of the KeyService's Agree RPC.
+	KeyServiceAgreeProcedure = "/holdfast.v1.KeyService/Agree"
+	// KeyServiceEncapsulateProcedure is the fully-qualified name of the KeyService's Encapsulate RPC.
+	KeyServiceEncapsulateProcedure = "/holdfast.v1.KeyService/Encapsulate"
+	// KeyServiceDecapsulateProcedure is the fully-qualified name of the KeyService's Decapsulate RPC.
+	KeyServiceDecapsulateProcedure = "/holdfast.v1.KeyService/Decapsulate"
 	// KeyServiceGenerateMacProcedure is the fully-qualified name of the KeyService's GenerateMac RPC.
 	KeyServiceGenerateMacProcedure = "/holdfast.v1.KeyService/GenerateMac"
 	// KeyServiceVerifyMacProcedure is the fully-qualified name of the KeyService's VerifyMac RPC.
@@ -128,6 +137,8 @@ type KeyServiceClient interface {
 	// RotateKey makes a new version, which everything new is done with. What older
 	// versions encrypted opens as before.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// SetKeyRotation says how often a key gets a new version by itself.
+	SetKeyRotation(context.Context, *connect.Request[v1.SetKeyRotationRequest]) (*connect.Response[v1.SetKeyRotationResponse], error)
 	// SetKeyVersionState enables, disables or destroys a version that is not the
 	// current one. Only a disabled one can be destroyed.
 	SetKeyVersionState(context.Context, *connect.Request[v1.SetKeyVersionStateRequest]) (*connect.Response[v1.SetKeyVersionStateResponse], error)
@@ -158,6 +169,13 @@ type KeyServiceClient interface {
 	Sign(context.Context, *connect.Request[v1.SignRequest]) (*connect.Response[v1.SignResponse], error)
 	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
 	GetPublicKey(context.Context, *connect.Request[v1.GetPublicKeyRequest]) (*connect.Response[v1.GetPublicKeyResponse], error)
+	// Agree derives bytes from the secret that a key and a peer's public key have in
+	// common (ECDH over the NIST curves, X25519).
+	Agree(context.Context, *connect.Request[v1.AgreeRequest]) (*connect.Response[v1.AgreeResponse], error)
+	// Encapsulate makes a secret and a ciphertext of it (ML-KEM), Decapsulate finds the
+	// secret of a ciphertext.
+	Encapsulate(context.Context, *connect.Request[v1.EncapsulateRequest]) (*connect.Response[v1.EncapsulateResponse], error)
+	Decapsulate(context.Context, *connect.Request[v1.DecapsulateRequest]) (*connect.Response[v1.DecapsulateResponse], error)
 	GenerateMac(context.Context, *connect.Request[v1.GenerateMacRequest]) (*connect.Response[v1.GenerateMacResponse], error)
 	VerifyMac(context.Context, *connect.Request[v1.VerifyMacRequest]) (*connect.Response[v1.VerifyMacResponse], error)
 	GenerateRandom(context.Context, *connect.Request[v1.GenerateRandomRequest]) (*connect.Response[v1.GenerateRandomResponse], error)
@@ -217,6 +235,12 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			httpClient,
 			baseURL+KeyServiceRotateKeyProcedure,
 			connect.WithSchema(keyServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
+		setKeyRotation: connect.NewClient[v1.SetKeyRotationRequest, v1.SetKeyRotationResponse](
+			httpClient,
+			baseURL+KeyServiceSetKeyRotationProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("SetKeyRotation")),
 			connect.WithClientOptions(opts...),
 		),
 		setKeyVersionState: connect.NewClient[v1.SetKeyVersionStateRequest, v1.SetKeyVersionStateResponse](
@@ -333,6 +357,24 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(keyServiceMethods.ByName("GetPublicKey")),
 			connect.WithClientOptions(opts...),
 		),
+		agree: connect.NewClient[v1.AgreeRequest, v1.AgreeResponse](
+			httpClient,
+			baseURL+KeyServiceAgreeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("Agree")),
+			connect.WithClientOptions(opts...),
+		),
+		encapsulate: connect.NewClient[v1.EncapsulateRequest, v1.EncapsulateResponse](
+			httpClient,
+			baseURL+KeyServiceEncapsulateProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("Encapsulate")),
+			connect.WithClientOptions(opts...),
+		),
+		decapsulate: connect.NewClient[v1.DecapsulateRequest, v1.DecapsulateResponse](
+			httpClient,
+			baseURL+KeyServiceDecapsulateProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("Decapsulate")),
+			connect.WithClientOptions(opts...),
+		),
 		generateMac: connect.NewClient[v1.GenerateMacRequest, v1.GenerateMacResponse](
 			httpClient,
 			baseURL+KeyServiceGenerateMacProcedure,
@@ -392,6 +434,7 @@ type keyServiceClient struct {
 	enableKey                       *connect.Client[v1.EnableKeyRequest, v1.EnableKeyResponse]
 	disableKey                      *connect.Client[v1.DisableKeyRequest, v1.DisableKeyResponse]
 	rotateKey                       *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	setKeyRotation                  *connect.Client[v1.SetKeyRotationRequest, v1.SetKeyRotationResponse]
 	setKeyVersionState              *connect.Client[v1.SetKeyVersionStateRequest, v1.SetKeyVersionStateResponse]
 	scheduleKeyDeletion             *connect.Client[v1.ScheduleKeyDeletionRequest, v1.ScheduleKeyDeletionResponse]
 	cancelKeyDeletion               *connect.Client[v1.CancelKeyDeletionRequest, v1.CancelKeyDeletionResponse]
@@ -411,6 +454,9 @@ type keyServiceClient struct {
 	sign                            *connect.Client[v1.SignRequest, v1.SignResponse]
 	verify                          *connect.Client[v1.VerifyRequest, v1.VerifyResponse]
 	getPublicKey                    *connect.Client[v1.GetPublicKeyRequest, v1.GetPublicKeyResponse]
+	agree                           *connect.Client[v1.AgreeRequest, v1.AgreeResponse]
+	encapsulate                     *connect.Client[v1.EncapsulateRequest, v1.EncapsulateResponse]
+	decapsulate                     *connect.Client[v1.DecapsulateRequest, v1.DecapsulateResponse]
 	generateMac                     *connect.Client[v1.GenerateMacRequest, v1.GenerateMacResponse]
 	verifyMac                       *connect.Client[v1.VerifyMacRequest, v1.VerifyMacResponse]
 	generateRandom                  *connect.Client[v1.GenerateRandomRequest, v1.GenerateRandomResponse]
@@ -449,6 +495,11 @@ func (c *keyServiceClient) DisableKey(ctx context.Context, req *connect.Request[
 // RotateKey calls holdfast.v1.KeyService.RotateKey.
 func (c *keyServiceClient) RotateKey(ctx context.Context, req *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
 	return c.rotateKey.CallUnary(ctx, req)
+}
+
+// SetKeyRotation calls holdfast.v1.KeyService.SetKeyRotation.
+func (c *keyServiceClient) SetKeyRotation(ctx context.Context, req *connect.Request[v1.SetKeyRotationRequest]) (*connect.Response[v1.SetKeyRotationResponse], error) {
+	return c.setKeyRotation.CallUnary(ctx, req)
 }
 
 // SetKeyVersionState calls holdfast.v1.KeyService.SetKeyVersionState.
@@ -546,6 +597,21 @@ func (c *keyServiceClient) GetPublicKey(ctx context.Context, req *connect.Reques
 	return c.getPublicKey.CallUnary(ctx, req)
 }
 
+// Agree calls holdfast.v1.KeyService.Agree.
+func (c *keyServiceClient) Agree(ctx context.Context, req *connect.Request[v1.AgreeRequest]) (*connect.Response[v1.AgreeResponse], error) {
+	return c.agree.CallUnary(ctx, req)
+}
+
+// Encapsulate calls holdfast.v1.KeyService.Encapsulate.
+func (c *keyServiceClient) Encapsulate(ctx context.Context, req *connect.Request[v1.EncapsulateRequest]) (*connect.Response[v1.EncapsulateResponse], error) {
+	return c.encapsulate.CallUnary(ctx, req)
+}
+
+// Decapsulate calls holdfast.v1.KeyService.Decapsulate.
+func (c *keyServiceClient) Decapsulate(ctx context.Context, req *connect.Request[v1.DecapsulateRequest]) (*connect.Response[v1.DecapsulateResponse], error) {
+	return c.decapsulate.CallUnary(ctx, req)
+}
+
 // GenerateMac calls holdfast.v1.KeyService.GenerateMac.
 func (c *keyServiceClient) GenerateMac(ctx context.Context, req *connect.Request[v1.GenerateMacRequest]) (*connect.Response[v1.GenerateMacResponse], error) {
 	return c.generateMac.CallUnary(ctx, req)
@@ -598,6 +664,8 @@ type KeyServiceHandler interface {
 	// RotateKey makes a new version, which everything new is done with. What older
 	// versions encrypted opens as before.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// SetKeyRotation says how often a key gets a new version by itself.
+	SetKeyRotation(context.Context, *connect.Request[v1.SetKeyRotationRequest]) (*connect.Response[v1.SetKeyRotationResponse], error)
 	// SetKeyVersionState enables, disables or destroys a version that is not the
 	// current one. Only a disabled one can be destroyed.
 	SetKeyVersionState(context.Context, *connect.Request[v1.SetKeyVersionStateRequest]) (*connect.Response[v1.SetKeyVersionStateResponse], error)
@@ -628,6 +696,13 @@ type KeyServiceHandler interface {
 	Sign(context.Context, *connect.Request[v1.SignRequest]) (*connect.Response[v1.SignResponse], error)
 	Verify(context.Context, *connect.Request[v1.VerifyRequest]) (*connect.Response[v1.VerifyResponse], error)
 	GetPublicKey(context.Context, *connect.Request[v1.GetPublicKeyRequest]) (*connect.Response[v1.GetPublicKeyResponse], error)
+	// Agree derives bytes from the secret that a key and a peer's public key have in
+	// common (ECDH over the NIST curves, X25519).
+	Agree(context.Context, *connect.Request[v1.AgreeRequest]) (*connect.Response[v1.AgreeResponse], error)
+	// Encapsulate makes a secret and a ciphertext of it (ML-KEM), Decapsulate finds the
+	// secret of a ciphertext.
+	Encapsulate(context.Context, *connect.Request[v1.EncapsulateRequest]) (*connect.Response[v1.EncapsulateResponse], error)
+	Decapsulate(context.Context, *connect.Request[v1.DecapsulateRequest]) (*connect.Response[v1.DecapsulateResponse], error)
 	GenerateMac(context.Context, *connect.Request[v1.GenerateMacRequest]) (*connect.Response[v1.GenerateMacResponse], error)
 	VerifyMac(context.Context, *connect.Request[v1.VerifyMacRequest]) (*connect.Response[v1.VerifyMacResponse], error)
 	GenerateRandom(context.Context, *connect.Request[v1.GenerateRandomRequest]) (*connect.Response[v1.GenerateRandomResponse], error)
@@ -683,6 +758,12 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		KeyServiceRotateKeyProcedure,
 		svc.RotateKey,
 		connect.WithSchema(keyServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceSetKeyRotationHandler := connect.NewUnaryHandler(
+		KeyServiceSetKeyRotationProcedure,
+		svc.SetKeyRotation,
+		connect.WithSchema(keyServiceMethods.ByName("SetKeyRotation")),
 		connect.WithHandlerOptions(opts...),
 	)
 	keyServiceSetKeyVersionStateHandler := connect.NewUnaryHandler(
@@ -799,6 +880,24 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(keyServiceMethods.ByName("GetPublicKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	keyServiceAgreeHandler := connect.NewUnaryHandler(
+		KeyServiceAgreeProcedure,
+		svc.Agree,
+		connect.WithSchema(keyServiceMethods.ByName("Agree")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceEncapsulateHandler := connect.NewUnaryHandler(
+		KeyServiceEncapsulateProcedure,
+		svc.Encapsulate,
+		connect.WithSchema(keyServiceMethods.ByName("Encapsulate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceDecapsulateHandler := connect.NewUnaryHandler(
+		KeyServiceDecapsulateProcedure,
+		svc.Decapsulate,
+		connect.WithSchema(keyServiceMethods.ByName("Decapsulate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	keyServiceGenerateMacHandler := connect.NewUnaryHandler(
 		KeyServiceGenerateMacProcedure,
 		svc.GenerateMac,
@@ -861,6 +960,8 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 			keyServiceDisableKeyHandler.ServeHTTP(w, r)
 		case KeyServiceRotateKeyProcedure:
 			keyServiceRotateKeyHandler.ServeHTTP(w, r)
+		case KeyServiceSetKeyRotationProcedure:
+			keyServiceSetKeyRotationHandler.ServeHTTP(w, r)
 		case KeyServiceSetKeyVersionStateProcedure:
 			keyServiceSetKeyVersionStateHandler.ServeHTTP(w, r)
 		case KeyServiceScheduleKeyDeletionProcedure:
@@ -899,6 +1000,12 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 			keyServiceVerifyHandler.ServeHTTP(w, r)
 		case KeyServiceGetPublicKeyProcedure:
 			keyServiceGetPublicKeyHandler.ServeHTTP(w, r)
+		case KeyServiceAgreeProcedure:
+			keyServiceAgreeHandler.ServeHTTP(w, r)
+		case KeyServiceEncapsulateProcedure:
+			keyServiceEncapsulateHandler.ServeHTTP(w, r)
+		case KeyServiceDecapsulateProcedure:
+			keyServiceDecapsulateHandler.ServeHTTP(w, r)
 		case KeyServiceGenerateMacProcedure:
 			keyServiceGenerateMacHandler.ServeHTTP(w, r)
 		case KeyServiceVerifyMacProcedure:
@@ -946,6 +1053,10 @@ func (UnimplementedKeyServiceHandler) DisableKey(context.Context, *connect.Reque
 
 func (UnimplementedKeyServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.RotateKey is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) SetKeyRotation(context.Context, *connect.Request[v1.SetKeyRotationRequest]) (*connect.Response[v1.SetKeyRotationResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.SetKeyRotation is not implemented"))
 }
 
 func (UnimplementedKeyServiceHandler) SetKeyVersionState(context.Context, *connect.Request[v1.SetKeyVersionStateRequest]) (*connect.Response[v1.SetKeyVersionStateResponse], error) {
@@ -1022,6 +1133,18 @@ func (UnimplementedKeyServiceHandler) Verify(context.Context, *connect.Request[v
 
 func (UnimplementedKeyServiceHandler) GetPublicKey(context.Context, *connect.Request[v1.GetPublicKeyRequest]) (*connect.Response[v1.GetPublicKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.GetPublicKey is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) Agree(context.Context, *connect.Request[v1.AgreeRequest]) (*connect.Response[v1.AgreeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.Agree is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) Encapsulate(context.Context, *connect.Request[v1.EncapsulateRequest]) (*connect.Response[v1.EncapsulateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.Encapsulate is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) Decapsulate(context.Context, *connect.Request[v1.DecapsulateRequest]) (*connect.Response[v1.DecapsulateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.KeyService.Decapsulate is not implemented"))
 }
 
 func (UnimplementedKeyServiceHandler) GenerateMac(context.Context, *connect.Request[v1.GenerateMacRequest]) (*connect.Response[v1.GenerateMacResponse], error) {
