@@ -127,7 +127,7 @@ var eventTexts = map[kms.EventKind]string{
 	kms.EventSecretVersionDestroyed: "version %n of secret %s destroyed", kms.EventSecretChanged: "description, interval or labels of secret %s changed",
 	kms.EventSecretKeyChanged: "another key protects secret %s", kms.EventSecretRotationDue: "secret %s is to get a new value, since %t",
 	kms.EventSecretDeletionScheduled: "secret %s will be deleted at %t", kms.EventSecretRestored: "secret %s restored", kms.EventSecretDeleted: "secret %s deleted",
-	kms.EventNodeRefuses:       "this node refuses to serve: %r", kms.EventNodeServes: "this node serves",
+	kms.EventNodeRefuses: "this node refuses to serve: %r", kms.EventNodeServes: "this node serves",
 	kms.EventNodeWaiting: "node %d waits for an operator's approval", kms.EventNodeApproved: "node %d admitted by an operator's approval",
 	kms.EventNodeAdmitted: "node %d admitted", kms.EventNodeJoined: "node %d votes", kms.EventNodeLeft: "node %d has left: %r",
 	kms.EventNodeEvicted: "node %d removed: %r", kms.EventFeatureRaised: "the domain is at feature level %n",

@@ -275,7 +275,7 @@ func TestPolicyDropsProgram(t *testing.T) {
 	}
 	eventually(t, func() (string, error) { // and it says why
 		s := old.Server().Status()
-		if s.Ready || !strings.Contains(s.Reason, "refuses this one") {
+		if s.Ready || !strings.Contains(s.Reason, "not allowed") {
 			return "", fmt.Errorf("ready %t, reason %q", s.Ready, s.Reason)
 		}
 		return s.Reason, nil

@@ -42,8 +42,8 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 // reached.
 func alone(peers map[kms.NodeID]member.Peer) string {
 	for _, p := range peers {
-		if errors.Is(p.Refusal, kms.Denied) {
-			return "no leader is known: " + p.Refusal.Error()
+		if p.Unwelcome != nil {
+			return "no leader is known: " + p.Unwelcome.Error()
 		}
 	}
 	return "no leader is known: most of the domain's nodes are not reached, or are about to choose one"
@@ -98,6 +98,8 @@ func (n *Node) trouble(view *state.View, rec *state.Node, peer member.Peer) stri
 		return ""
 	case peer.Channels == 0 && peer.Refusal != nil && errors.Is(peer.Refusal, kms.Denied):
 		return peer.Refusal.Error()
+	case peer.Channels == 0 && peer.Unwelcome != nil:
+		return peer.Unwelcome.Error()
 	case peer.Channels == 0:
 		return "this node has no channel to it"
 	case !view.HoldsRoot(rec):

@@ -21,10 +21,21 @@ var harmless = map[string]string{
 	"DescribeKey":    "tells the owner what a key is, not what it does",
 	"DescribeKeys":   "tells the owner what keys are, not what they do",
 	"FindKey":        "tells the owner a name that the owner gave",
-	"RotateKey":      "makes material that the condition covers too, and takes none away",
-	"CancelDeletion": "brings back what the condition was on",
-	"SetLabels":      "notes something beside the key",
-	"CreateAlias":    "gives the key a name", "UpdateAlias": "gives the key a name", "DeleteAlias": "takes a name away",
+	"SetRotation":    "has the key rotated by itself, which RotateKey does too",
+	"PutSecret":      "has rules of its own: TestSecretUnderCondition",
+	"GetSecret":      "has rules of its own: TestSecretUnderCondition",
+	"SetSecretKey":   "has rules of its own: TestSecretUnderCondition",
+	"LabelSecret":    "has rules of its own: TestSecretUnderCondition",
+	"DeleteSecret":   "has rules of its own: TestSecretUnderCondition",
+	"RestoreSecret":  "brings back what the condition was on",
+	"UpdateSecret":   "notes something beside the secret",
+	"DescribeSecret": "tells the owner what a secret is called, not what it is",
+	"ListSecrets":    "tells the owner what secrets are called, not what they are", "ListSecretVersions": "tells the owner which versions there are, not what they are",
+	"DestroySecretVersion": "has rules of its own: TestSecretUnderCondition",
+	"RotateKey":            "makes material that the condition covers too, and takes none away",
+	"CancelDeletion":       "brings back what the condition was on",
+	"SetLabels":            "notes something beside the key",
+	"CreateAlias":          "gives the key a name", "UpdateAlias": "gives the key a name", "DeleteAlias": "takes a name away",
 	"ListAliases":      "tells the owner names that the owner gave",
 	"Random":           "is about no key",
 	"ListKeys":         "tells what a key is, not what it does",
@@ -48,7 +59,7 @@ func TestEveryOperationAsksTheCondition(t *testing.T) {
 	app, w := node.Enrol(), newWorkload(t, node, "program")
 	create := func(spec kms.Spec, origin kms.Origin) kms.KeyRef {
 		t.Helper()
-		cond := condition(kms.Usages(kms.UseEncrypt|kms.UseDecrypt|kms.UseSign|kms.UseVerify|kms.UseMAC), w.identity())
+		cond := condition(kms.Usages(kms.UseEncrypt|kms.UseDecrypt|kms.UseSign|kms.UseVerify|kms.UseMAC|kms.UseAgree|kms.UseWrap|kms.UseUnwrap), w.identity())
 		k, err := app.MustCaller().CreateKey(ctx, kms.CreateKeyRequest{Spec: spec, Origin: origin, Exportable: true, Condition: cond})
 		if err != nil {
 			t.Fatal(err)
@@ -57,6 +68,7 @@ func TestEveryOperationAsksTheCondition(t *testing.T) {
 	}
 	aes, ec, mac := create(kms.AES256GCM, kms.Generated), create(kms.ECP256, kms.Generated), create(kms.HMACSHA256, kms.Generated)
 	waiting := create(kms.AES256GCM, kms.Imported)
+	x25519, mlkem := create(kms.X25519, kms.Generated), create(kms.MLKEM768, kms.Generated)
 	arguments := map[string]any{
 		"Encrypt":          kms.EncryptRequest{Key: aes, Plaintext: []byte("m"), Layout: kms.LayoutNative},
 		"Decrypt":          kms.DecryptRequest{Key: aes, Data: []byte("m"), Layout: kms.LayoutEHSM},
@@ -67,6 +79,10 @@ func TestEveryOperationAsksTheCondition(t *testing.T) {
 		"VerifyMAC":        kms.VerifyMACRequest{Key: mac, Message: []byte("m"), MAC: []byte("m")},
 		"Rewrap":           kms.RewrapRequest{Key: aes, Target: aes, Data: []byte("m"), Layout: kms.LayoutEHSM},
 		"ExportKey":        aes,
+		"Agree":            kms.AgreeRequest{Key: x25519, Peer: []byte("p")},
+		"Encapsulate":      kms.EncapsulateRequest{Key: mlkem},
+		"Decapsulate":      kms.DecapsulateRequest{Key: mlkem, Ciphertext: []byte("c")},
+		"CreateSecret":     kms.CreateSecretRequest{Name: "s", Value: []byte("v"), Key: aes.ID},
 		"DeleteKey":        aes.ID,
 		"DeleteAllKeys":    nil,
 		"ImportParameters": kms.ImportParametersRequest{Key: waiting.ID, Spec: kms.RSA2048},

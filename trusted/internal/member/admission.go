@@ -47,6 +47,7 @@ type peer struct {
 	refusal   error // why it was last refused
 	refusedAt time.Time
 	refused   []byte // the boot key of the start that refusal holds for; nil: none
+	unwelcome error  // why it did not take this node when it was last dialled
 }
 
 // admissions are the peers of a node. They are as many as the domain has members,

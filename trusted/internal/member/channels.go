@@ -158,6 +158,7 @@ func (c *Channels) start(f func()) bool {
 // does not admit the other, and Unavailable.
 func (c *Channels) Dial(ctx context.Context, node kms.NodeID, protocol string) (net.Conn, error) {
 	conn, err := c.dial(ctx, node, protocol)
+	c.peers.dialled(node, err)
 	if err != nil {
 		return nil, err // not a nil *Conn in an interface
 	}

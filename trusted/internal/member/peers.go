@@ -2,6 +2,7 @@ package member
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"time"
 
@@ -23,6 +24,19 @@ type Peer struct {
 	// Refusal is why it was last refused, RefusedAt; nil: it never was.
 	Refusal   error
 	RefusedAt time.Time
+
+	// Unwelcome is why it did not take this node when it was last dialled; nil: it
+	// did, or did not answer.
+	Unwelcome error
+}
+
+// dialled notes what became of dialling a node that this one has had channels with.
+func (a *admissions) dialled(node kms.NodeID, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.of[node]; p != nil && (err == nil || errors.Is(err, kms.Denied)) {
+		p.unwelcome = err
+	}
 }
 
 // Peers lists the members that this node has or had channels with, by id.
@@ -32,7 +46,7 @@ func (c *Channels) Peers() []Peer {
 	defer a.mu.Unlock()
 	all := make([]Peer, 0, len(a.of))
 	for _, p := range a.of {
-		v := Peer{Node: p.node, Channels: len(p.channels), Refusal: p.refusal, RefusedAt: p.refusedAt}
+		v := Peer{Node: p.node, Channels: len(p.channels), Refusal: p.refusal, RefusedAt: p.refusedAt, Unwelcome: p.unwelcome}
 		if adm := p.admission; adm != nil {
 			v.Claims, v.Boot, v.At, v.Until = adm.claims, adm.boot, adm.at, a.until(adm)
 		}

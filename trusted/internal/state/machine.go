@@ -269,7 +269,7 @@ func (m *Machine) do(c *command.Command) Result {
 	case *command.Command_Checkpoint:
 		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
 	case *command.Command_RecoverDomain:
-		return m.recoverDomain(c.GetPrincipal(), m.was, op.RecoverDomain)
+		return m.recoverDomain(c, m.was)
 	case *command.Command_PutRecovery:
 		return m.putRecovery(c.GetPrincipal(), op.PutRecovery)
 	case *command.Command_OrderBackup:

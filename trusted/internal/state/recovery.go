@@ -63,7 +63,8 @@ func (v *View) RecoveryDue() bool {
 func (m *Machine) Term(term uint64) { m.entering = term }
 
 // recoverDomain revives the domain on one node. was is the head before this command.
-func (m *Machine) recoverDomain(by *command.Principal, was govern.Head, p *command.RecoverDomain) Result {
+func (m *Machine) recoverDomain(c *command.Command, was govern.Head) Result {
+	by, p := c.GetPrincipal(), c.GetRecoverDomain()
 	n, err := nodeFrom(p.GetNode())
 	if by != nil || err != nil {
 		return refuse(kms.Invalid, "recovery is malformed")
@@ -72,6 +73,7 @@ func (m *Machine) recoverDomain(by *command.Principal, was govern.Head, p *comma
 	if err != nil {
 		return refuseAs(err)
 	}
+	m.next.time = max(m.next.time, c.GetTime()) // no quorum is there to say
 	if _, gone := m.next.Removed(n.ID); gone {
 		return refuse(kms.Denied, "the node was removed from the domain")
 	}
