@@ -150,6 +150,15 @@ type Enrolment struct {
 	APIKey     string // shown once
 }
 
+// A Head is how far a node's copy of its domain's log has come. Who signs recoveries
+// remembers the highest that he saw.
+type Head struct {
+	Term         uint64 `json:"term"`
+	Index        uint64 `json:"index"`
+	Digest       string `json:"digest"` // of the state at that index
+	PolicySerial uint64 `json:"policy_serial"`
+}
+
 // Status is what a node tells anyone of itself and its domain.
 type Status struct {
 	Domain      string    `json:"domain"`
@@ -176,6 +185,12 @@ type Status struct {
 	Enrolment    string    `json:"enrolment"`           // how apps enrol: "open", "ticket", "attested" or "closed"
 	Scheduled    []string  `json:"scheduled,omitempty"` // changes that wait for their time
 	Amendments   int       `json:"amendments"`          // of the charter
+
+	Head              Head      `json:"head"`
+	Recoverable       bool      `json:"recoverable"` // from a backup, by those who hold recovery keys
+	RecoveryShares    int       `json:"recovery_shares,omitempty"`
+	RecoveryThreshold int       `json:"recovery_threshold,omitempty"`
+	LastBackup        time.Time `json:"last_backup,omitzero"` // when it was ordered
 
 	Epoch     uint64    `json:"epoch"`
 	EpochEnds time.Time `json:"epoch_ends"`

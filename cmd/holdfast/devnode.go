@@ -78,8 +78,6 @@ type devNode struct {
 	in   io.WriteCloser
 	done chan struct{}
 	err  error // once done is closed
-
-	metrics string // URL; "": there are none
 }
 
 // startNode starts a node process and waits until it serves. tell is told what

@@ -31,6 +31,11 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
   holdfastd serve --dir DIR --charter FILE --peer-listen HOST:PORT --join HOST:PORT... [--approval FILE]
       Join the domain of the charter by a member of it, and serve. On a folder of a node that has joined it only serves, so that
       the same line starts it again.
+  holdfastd serve --config FILE
+      Any of these by a file: one JSON object with flags as members. ` + "`holdfast config check FILE`" + ` explains what is wrong with one.
+
+SIGTERM and Ctrl-C end it in order: what is under way is finished, and another node takes the lead. A second one ends it at once.
+SIGHUP has it read --config again, and take up the level of its log and its collateral; the rest waits for the next start.
 
 `
 
@@ -46,6 +51,7 @@ type settings struct {
 	peers                  peering
 	pcs, bundle, cache     string
 	audit                  []string
+	config, level          string
 }
 
 // peering is how the other nodes of the domain reach this one, and how it becomes
@@ -76,6 +82,9 @@ func (s *settings) flags(command string) *flag.FlagSet {
 	case "serve":
 		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
 			func(sink string) error { s.audit = append(s.audit, sink); return nil })
+		f.StringVar(&s.config, "config", "", "`file` with flags as members of a JSON object; those of the command line go before it")
+		s.level = "info"
+		f.Func("log-level", "lowest `level` of what is logged: debug, info, warn or error; default: info", s.setLogLevel)
 		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
 		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
 		s.peers.flags(f)
@@ -156,6 +165,10 @@ func (n *node) parse(args []string) (do func(context.Context) error, err error) 
 	case f.NArg() > 0:
 		return nil, misuse("%s: %q is no flag", command, f.Arg(0))
 	}
+	if err := n.set.fill(f); err != nil {
+		return nil, err
+	}
+	n.args = args
 	return n.choose(command)
 }
 

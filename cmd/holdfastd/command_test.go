@@ -75,7 +75,7 @@ func TestHelp(t *testing.T) {
 func TestFlags(t *testing.T) {
 	for command, want := range map[string]string{
 		"found": "bootstrap charter collateral-bundle collateral-cache dir name out pcs policy",
-		"serve": "approval audit charter collateral-bundle collateral-cache dir join listen metrics name pcs peer-address peer-listen",
+		"serve": "approval audit charter collateral-bundle collateral-cache config dir join listen log-level metrics name pcs peer-address peer-listen",
 	} {
 		var got []string
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) { got = append(got, f.Name) })

@@ -2,8 +2,9 @@
 // It finds the TEE that it runs in and refuses to start without one; there is
 // no flag for a simulated one, and none that says where the TEE's devices are.
 //
-// It is set up by its command line alone, which a Gramine manifest fixes and a
-// virtual machine's image measures; the environment is dropped. Nothing of it
+// It is set up by its command line and the file that this names with --config; a
+// Gramine manifest fixes the line, a virtual machine's image measures it; the
+// environment is dropped. Nothing of it
 // has to be trusted all the same: charter, bootstrap and policy are verified,
 // the folder holds sealed state, and collateral is verified like evidence.
 //
@@ -33,12 +34,15 @@ func main() {
 	log.SetOutput(io.Discard) // net/http prints requests there if GODEBUG, which is read earlier, says so
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program even if the first is not listened to
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	var level slog.LevelVar
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &level}))
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // also where nothing can be reloaded: it ends no node
 	if err := harden.Process(); err != nil {
 		os.Exit(fail(logger, err))
 	}
 	release := heap.Floor(heapFloor)
-	status := run(ctx, os.Args[1:], os.Stdout, node{log: logger})
+	status := run(ctx, os.Args[1:], os.Stdout, node{log: logger, reloading: reloading{hup: hup, level: &level}})
 	release()
 	stop()
 	os.Exit(status)

@@ -27,6 +27,7 @@ type node struct {
 	log     *slog.Logger
 	set     settings
 	metrics *mount.Metrics
+	reloading
 
 	// The rest is for tests: no flag reaches it.
 	platform    server.Platform // nil: the TEE of this machine
@@ -103,7 +104,7 @@ func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, erro
 	if err != nil {
 		return err
 	}
-	vendor, err := n.collateral()
+	source, err := n.set.collateral(n.log)
 	if err != nil {
 		return err
 	}
@@ -115,11 +116,16 @@ func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, erro
 		return kms.Errorf(kms.Unavailable, "opening the node's state: %w", err).WithHint(folderHint)
 	}
 	ctx, stop := context.WithCancel(ctx)
+	var vendor supply
+	vendor.use(ctx, source)
+	n.running = n.set
+	n.setLevel(n.set.level)
 	var work sync.WaitGroup
-	work.Go(func() { vendor.Run(ctx) })
+	work.Go(func() { n.obeyReloads(ctx, &vendor) })
 	defer func() {
 		stop()
 		work.Wait()
+		vendor.close()
 		err = errors.Join(err, d.Close())
 	}()
 	return do(server.Config{Platform: n.platform, Development: n.development, Disk: d, Clock: wallclock.Clock{},
@@ -128,11 +134,11 @@ func (n *node) with(ctx context.Context, openDisk func(string) (*disk.Disk, erro
 }
 
 // collateral is where the vendor's word on this machine comes from.
-func (n *node) collateral() (*collateral.Client, error) {
-	cfg := collateral.Config{IntelURL: n.set.pcs, CacheDir: n.set.cache, Logger: n.log}
-	if n.set.bundle != "" {
+func (s *settings) collateral(log *slog.Logger) (*collateral.Client, error) {
+	cfg := collateral.Config{IntelURL: s.pcs, CacheDir: s.cache, Logger: log}
+	if s.bundle != "" {
 		var err error
-		if cfg.Bundle, err = readFile(n.set.bundle, collateral.MaxBundle, "give a bundle of collateral"); err != nil {
+		if cfg.Bundle, err = readFile(s.bundle, collateral.MaxBundle, "give a bundle of collateral"); err != nil {
 			return nil, err
 		}
 	}

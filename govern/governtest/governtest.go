@@ -17,6 +17,7 @@ type Rulers struct {
 	Owner    *govern.PrivateKey
 	Signers  []*govern.PrivateKey // two of the three are the threshold
 	Operator *govern.PrivateKey
+	Holders  []*govern.PrivateKey // of recovery keys; two of the three are the threshold. None: see Recoverable
 	// Founding is what Found made.
 	Founding *govern.Founding
 
@@ -36,6 +37,22 @@ func New(t testing.TB) *Rulers {
 		r.Signers = append(r.Signers, k)
 		r.Charter.Signers = append(r.Charter.Signers, k.Public())
 	}
+	return r
+}
+
+// Recoverable makes the same with three holders of recovery keys.
+func Recoverable(t testing.TB) *Rulers {
+	t.Helper()
+	r := New(t)
+	for range 3 {
+		k, err := govern.NewPrivateKey(govern.ECDSAP256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Holders = append(r.Holders, k)
+		r.Charter.RecoveryKeys = append(r.Charter.RecoveryKeys, k.Public())
+	}
+	r.Charter.RecoveryThreshold = 2
 	return r
 }
 

@@ -121,6 +121,8 @@ var rules = Rules{
 			Reason: "which addresses AMD's service has for a report; strict JSON for what is kept"},
 		{By: []string{"./host/collateral"}, TestsOnly: true, Imports: []string{"github.com/google/go-sev-guest/verify/trust"},
 			Reason: "AMD's own certificates, as its service would answer"},
+		{By: []string{"./host/config"}, Imports: []string{"github.com/go-json-experiment/json/jsontext"},
+			Reason: "where in a configuration file something is wrong, to the line; a name that is there twice is refused"},
 		{By: []string{"./internal/boundary"}, Imports: []string{"golang.org/x/tools/go/packages"},
 			Reason: "type information for these rules"},
 		{By: []string{"./..."}, TestsOnly: true, Imports: []string{"github.com/google/go-cmp/cmp", "github.com/google/go-cmp/cmp/cmpopts"},

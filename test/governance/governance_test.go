@@ -1,11 +1,9 @@
-// Package governance_test runs docs/governance.md: what people are told to type
-// is what is tested.
+// Package governance_test runs docs/governance.md and docs/nodes.md: what people
+// are told to type is what is tested.
 package governance_test
 
 import (
 	"bufio"
-	"bytes"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -16,13 +14,23 @@ import (
 	"time"
 )
 
-const page = "../../docs/governance.md"
+const (
+	page      = "../../docs/governance.md"
+	nodesPage = "../../docs/nodes.md"
+)
 
-// address is where the page has the node serve; the test takes a free port.
-const address = "127.0.0.1:9000"
+// address is where the pages have nodes listen; the test takes free ports.
+var address = regexp.MustCompile(`127\.0\.0\.1:9[01]0[0-9]`)
 
 // refused marks a command that must fail, and says what it must say.
 const refused = " # REFUSED: "
+
+// Marks of a page that are no commands, and of what goes on in the background.
+const (
+	waits     = " # waits: " // it does not serve yet, and says why
+	interrupt = "# Ctrl-C in the terminal of "
+	awaits    = "# the terminal of "
+)
 
 // A step is one command of the page.
 type step struct {
@@ -30,11 +38,12 @@ type step struct {
 	command  string
 	says     string // of one that is to be refused
 	service  bool   // it goes on in the background
+	waits    string // what a service says instead of serving
 	mayLack  string // a program that a machine need not have
 	mustFail bool
 }
 
-func steps(t *testing.T) []step {
+func steps(t *testing.T, page string) []step {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -56,6 +65,7 @@ func steps(t *testing.T) []step {
 func newStep(number int, line string) step {
 	s := step{line: number}
 	s.command, s.says, s.mustFail = strings.Cut(line, refused)
+	s.command, s.waits, _ = strings.Cut(s.command, waits)
 	s.command, s.service = strings.CutSuffix(s.command, " &")
 	if program, _, _ := strings.Cut(s.command, " "); program == "curl" {
 		s.mayLack = program
@@ -68,21 +78,35 @@ type desk struct {
 	t   *testing.T
 	dir string
 	bin string // the folder of the program
-	at  string // where the node serves
+
+	at       map[string]string    // the free address in the place of one of the page
+	services map[string]*terminal // by the folder of the node
 }
 
-func TestPage(t *testing.T) {
+// A terminal is where a node runs.
+type terminal struct {
+	process *exec.Cmd
+	said    chan string // its lines, of both outputs
+	over    chan error
+}
+
+func TestPage(t *testing.T) { run(t, page, 50) }
+
+func TestNodesPage(t *testing.T) { run(t, nodesPage, 30) }
+
+// run goes through a page of that many commands at least.
+func run(t *testing.T, page string, least int) {
 	shell, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("SKIPPED: there is no bash to run the page with")
 	}
-	d := &desk{t: t, dir: t.TempDir(), bin: t.TempDir(), at: freeAddress(t)}
+	d := &desk{t: t, dir: t.TempDir(), bin: t.TempDir(), at: map[string]string{}, services: map[string]*terminal{}}
 	build := exec.Command("go", "build", "-o", filepath.Join(d.bin, "holdfast"), "github.com/holdfast-kms/holdfast/cmd/holdfast")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
-	all := steps(t)
-	if len(all) < 50 {
+	all := steps(t, page)
+	if len(all) < least {
 		t.Fatalf("the page has %d commands: are its blocks marked sh?", len(all))
 	}
 	for _, s := range all {
@@ -93,13 +117,16 @@ func TestPage(t *testing.T) {
 // do runs a step, as the page says it ends.
 func (d *desk) do(shell string, s step) {
 	d.t.Helper()
+	if d.atTerminal(s) {
+		return
+	}
 	if s.mayLack != "" {
 		if _, err := exec.LookPath(s.mayLack); err != nil {
 			d.t.Logf("SKIPPED line %d: there is no %s", s.line, s.mayLack)
 			return
 		}
 	}
-	command := strings.ReplaceAll(s.command, address, d.at)
+	command := address.ReplaceAllStringFunc(s.command, d.free)
 	cmd := exec.Command(shell, "-c", command)
 	if s.service { // the shell must not stand between us and the process
 		cmd = exec.Command(shell, "-c", "exec "+command)
@@ -121,44 +148,90 @@ func (d *desk) do(shell string, s step) {
 	}
 }
 
+// free is the address in the place of one of the page.
+func (d *desk) free(of string) string {
+	if d.at[of] == "" {
+		d.at[of] = freeAddress(d.t)
+	}
+	return d.at[of]
+}
+
+// atTerminal does what the page says of a node's terminal, if it does.
+func (d *desk) atTerminal(s step) bool {
+	d.t.Helper()
+	if dir, ok := strings.CutPrefix(s.command, interrupt); ok {
+		term := d.services[dir]
+		if err := term.process.Process.Signal(os.Interrupt); err != nil {
+			d.t.Fatalf("line %d: %v", s.line, err)
+		}
+		if err := <-term.over; err != nil {
+			d.t.Fatalf("line %d: it ended with %v", s.line, err)
+		}
+		return true
+	}
+	rest, ok := strings.CutPrefix(s.command, awaits)
+	if dir, says, said := strings.Cut(rest, " says: "); ok && said {
+		d.services[dir].await(d.t, s.line, says)
+	}
+	return ok
+}
+
 // environment is that of somebody who never used the program.
 func (d *desk) environment() []string {
 	return []string{"PATH=" + d.bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + d.dir, "XDG_CONFIG_HOME=" + d.dir + "/.config", "TMPDIR=" + d.dir}
 }
 
-// serve starts a process and waits until it says where it serves.
+var folder = regexp.MustCompile(`--dir ([a-z]+)`)
+
+// serve starts a process and waits until it says where it serves, or what it
+// waits for.
 func (d *desk) serve(cmd *exec.Cmd, s step) {
 	d.t.Helper()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
+	out, in, err := os.Pipe()
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	cmd.Stdout, cmd.Stderr = in, in
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewScanner(out)
-	ready := make(chan error, 1)
+	_ = in.Close() // the process has it
+	term := &terminal{process: cmd, said: make(chan string, 256), over: make(chan error, 1)}
+	d.t.Cleanup(func() { _ = cmd.Process.Kill() })
 	go func() {
-		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), "serving") {
-				ready <- nil
-			}
+		defer out.Close()
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			term.said <- lines.Text()
 		}
-		ready <- fmt.Errorf("it ended")
+		close(term.said)
+		term.over <- cmd.Wait()
 	}()
-	select {
-	case err := <-ready:
-		if err != nil {
-			d.t.Fatalf("line %d: %v\n%s", s.line, err, &stderr)
+	if dir := folder.FindStringSubmatch(s.command); dir != nil {
+		d.services[dir[1]] = term
+	}
+	says := "serving"
+	if s.waits != "" {
+		says = s.waits
+	}
+	term.await(d.t, s.line, says)
+}
+
+// await reads until a line has some words.
+func (term *terminal) await(t *testing.T, line int, words string) {
+	t.Helper()
+	var seen strings.Builder
+	for end := time.After(time.Minute); ; {
+		select {
+		case said, more := <-term.said:
+			if seen.WriteString(said + "\n"); strings.Contains(said, words) {
+				return
+			}
+			if !more {
+				t.Fatalf("line %d: it ended, and did not say %q:\n%s", line, words, &seen)
+			}
+		case <-end:
+			t.Fatalf("line %d: it does not say %q:\n%s", line, words, &seen)
 		}
-	case <-time.After(30 * time.Second):
-		d.t.Fatalf("line %d: it does not serve", s.line)
 	}
 }
 
@@ -175,7 +248,7 @@ func freeAddress(t *testing.T) string {
 // and no command of it trusts a simulated node without being told.
 func TestPageSays(t *testing.T) {
 	noun := regexp.MustCompile(`^holdfast (signer|charter|policy|bootstrap|dev node|trust) `)
-	for _, s := range steps(t) {
+	for _, s := range steps(t, page) {
 		if strings.HasPrefix(s.command, "holdfast") && !noun.MatchString(s.command) {
 			t.Errorf("line %d: %s", s.line, s.command)
 		}

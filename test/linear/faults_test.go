@@ -43,6 +43,7 @@ var faults = []fault{
 	{"slow replies, then cut off", (*host).slowReplies},
 	{"replies held back", (*host).holdReplies},
 	{"a single reply held back", (*host).holdOne},
+	{"time stands, old news", (*host).stopTime},
 	{"clock jumps", (*host).jump},
 	{"clock stands", (*host).stand},
 	{"clock is slow", (*host).lag},
@@ -292,4 +293,23 @@ func (h *host) rivals(n *node) {
 	n.signal(syscall.SIGCONT)
 	time.Sleep(h.between(3000, 5000))
 	h.domain.network.heal(h.all()...)
+}
+
+// stopTime has a node's clocks stand, so that it cannot notice how long the others
+// have been silent, keeps what they said last, and lets it hear that once they have
+// another leader: first the word of one, then that of the other.
+func (h *host) stopTime(n *node) {
+	a, b := (n.index+1)%len(h.domain.nodes), (n.index+2)%len(h.domain.nodes)
+	_, from := h.domain.network.between(n.index)
+	h.domain.network.set(rule{blocked: true}, way{a, n.index}, way{b, n.index})
+	time.Sleep(h.between(120, 200))
+	n.setClock(setting{0, 0})
+	h.domain.network.set(rule{blocked: true}, from...)
+	time.Sleep(h.between(2000, 3500))
+	h.domain.network.heal(way{a, n.index})
+	time.Sleep(h.between(100, 300))
+	h.domain.network.heal(way{b, n.index})
+	time.Sleep(h.between(100, 300))
+	n.setClock(setting{0, 1})
+	h.domain.network.heal(from...)
 }

@@ -182,15 +182,18 @@ type hostClock struct {
 	speed float64
 }
 
+// trueTime does not go by the steady clock, which may be in the host's hands too.
+func trueTime() time.Time { return time.Now().Round(0) }
+
 func newHostClock() *hostClock {
-	now := time.Now()
+	now := trueTime()
 	return &hostClock{real: now, reads: now, speed: 1}
 }
 
 func (c *hostClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.reads.Add(time.Duration(float64(time.Since(c.real)) * c.speed))
+	return c.reads.Add(time.Duration(float64(trueTime().Sub(c.real)) * c.speed))
 }
 
 // Every goes by the clock: f is not called while it stands.
@@ -222,15 +225,20 @@ type setting struct {
 	Speed float64
 }
 
+// setSteady does the same to the clock that raft measures time by, where the node is
+// built so that this can be done.
+var setSteady = func(ahead time.Duration, speed float64) {}
+
 // follow sets the clock as each line says, until there are no more.
 func (c *hostClock) follow(in io.Reader) {
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		var s setting
 		if json.Unmarshal(lines.Bytes(), &s) == nil {
-			now := time.Now()
+			now := trueTime()
 			c.mu.Lock()
 			c.real, c.reads, c.speed = now, now.Add(s.Ahead), s.Speed
 			c.mu.Unlock()
+			setSteady(s.Ahead, s.Speed)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package linear_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ var bugs = []bug{
 	{name: "reads by VerifyLeader", file: "trusted/internal/replica/read.go",
 		was:    "\tvoters, _ := r.Configuration()\n\tif err := r.confirmTerm(ctx, lead.term, voters); err != nil {",
 		is:     "\tif err := r.answer(r.raft.VerifyLeader()); err != nil {",
-		faults: []func(*host, *node){(*host).slowReplies}},
+		faults: []func(*host, *node){(*host).stopTime}},
 	{name: "a vote lost under the live process", file: "trusted/internal/replica/storage/anchor.go",
 		was:    "\treturn bytes.Clone(a.meta.stable[string(key)]), nil",
 		is:     "\tif string(key) == \"LastVoteTerm\" {\n\t\treturn nil, nil\n\t}\n\treturn bytes.Clone(a.meta.stable[string(key)]), nil",
@@ -39,33 +40,88 @@ var bugs = []bug{
 		faults: []func(*host, *node){(*host).holdReplies}},
 }
 
-// build builds a node with the bug in it.
+// build builds a node with the bug in it, whose host has all clocks in its hand.
 func (b *bug) build(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, file := t.TempDir(), filepath.Join(root, b.file)
+	o := newOverlay(t)
+	o.edit(filepath.Join(root, b.file), b.was, b.is)
+	o.hostTime()
+	return o.build()
+}
+
+// An overlay is files that are other ones for one build.
+type overlay struct {
+	t       *testing.T `json:"-"`
+	dir     string
+	Replace map[string]string
+}
+
+func newOverlay(t *testing.T) *overlay {
+	return &overlay{t: t, dir: t.TempDir(), Replace: make(map[string]string)}
+}
+
+// edit replaces text in a file, where it is there once.
+func (o *overlay) edit(file string, pairs ...string) {
+	o.t.Helper()
 	source, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
-	if n := strings.Count(string(source), b.was); n != 1 {
-		t.Fatalf("the place for the bug is there %d times in %s: see how that reads now", n, b.file)
-	}
-	mutant, overlay, program := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "node.test")
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {file: mutant}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string]string{mutant: strings.Replace(string(source), b.was, b.is, 1), overlay: string(text)} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
+	text := string(source)
+	for i := 0; i < len(pairs); i += 2 {
+		if n := strings.Count(text, pairs[i]); n != 1 {
+			o.t.Fatalf("the place to change is there %d times in %s: see how that reads now", n, file)
 		}
+		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
 	}
-	if out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building with the bug: %v\n%s", err, out)
+	o.put(file, text)
+}
+
+func (o *overlay) put(file, text string) {
+	o.t.Helper()
+	other := filepath.Join(o.dir, fmt.Sprintf("%d.go", len(o.Replace)))
+	if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	o.Replace[file] = other
+}
+
+// hostTime gives the host the steady clock, by which raft tells whether others have
+// been silent for too long.
+func (o *overlay) hostTime() {
+	o.t.Helper()
+	text, err := os.ReadFile("testdata/hosttime.go.txt")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
+	o.put(filepath.Join(std, "hosttime.go"), string(text))
+	o.edit(filepath.Join(std, "time.go"), "\tmono -= startNano\n", "\tmono = hostNano(mono) - startNano\n",
+		"subMono(runtimeNano()-startNano, t.ext)", "subMono(hostNano(runtimeNano())-startNano, t.ext)",
+		"subMono(t.ext, runtimeNano()-startNano)", "subMono(t.ext, hostNano(runtimeNano())-startNano)")
+}
+
+// build builds this program so.
+func (o *overlay) build() string {
+	o.t.Helper()
+	file, program := filepath.Join(o.dir, "overlay.json"), filepath.Join(o.dir, "node.test")
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "test", "-c", "-tags", "hosttime", "-overlay", file, "-o", program, ".").CombinedOutput(); err != nil {
+		o.t.Fatalf("building: %v\n%s", err, out)
 	}
 	return program
 }

@@ -49,6 +49,9 @@ func (g *generations) prepare(ctx context.Context, view *state.View, next uint32
 	if link, err = c.link(g.node.who.domain, previous); err != nil {
 		return link, err
 	}
+	if link.Recovery, err = sealNext(view, c); err != nil {
+		return link, err
+	}
 	link.Holders = [][]byte{g.node.who.node[:]}
 	if g.node.members == nil {
 		return link, nil

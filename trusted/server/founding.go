@@ -161,11 +161,15 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 	if err != nil {
 		return nil, err
 	}
+	shares, err := dealRecovery(f.docs.Standing, []candidate{{0, master}})
+	if err != nil {
+		return nil, err
+	}
 	founder := &command.Node{Id: f.who.node[:], Claims: claims, Feature: state.FeatureLevel}
 	if cfg.Peers != nil {
 		founder.Socket, founder.Api, founder.Name = cfg.Peers.Socket, cfg.Peers.API, cfg.Peers.Name
 	}
-	return &command.Found{Founder: founder, Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
+	return &command.Found{Founder: founder, Recovery: shares, Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
 		FeatureLevel: state.FeatureLevel, Checksum: checksum, SigningKey: signing, Simulated: f.claims.Simulated,
 		Evidence:  &command.Evidence{Tee: string(f.evidence.TEE), Quote: f.evidence.Quote, Collateral: f.evidence.Collateral},
 		Authority: &command.Authority{Certificate: ca.Certificate, Generation: ca.Generation, WrappedKey: ca.WrappedKey}}, nil

@@ -64,9 +64,10 @@ func Join(ctx context.Context, cfg Config, j Joining) (*Node, error) {
 	return (&applicant{node: n, sealer: s, Joining: j}).run(ctx)
 }
 
-// rejoin is Open in restart mode "rejoin": log, votes and master secrets of the
-// former start are set aside unread, and the node joins as a new one in place of
-// what it proves that it was.
+// rejoin is Open in restart mode "rejoin": the node joins as a new one in place of
+// what it proves that it was. Log, votes and master secrets of the former start are
+// set aside unread, once the others have taken it in: where there are no others
+// left, a signed recovery may still make use of them.
 func (n *Node) rejoin(ctx context.Context, s *sealer, known *rules) (*Node, error) {
 	a := &applicant{node: n, sealer: s, rules: known, Joining: Joining{Progress: func(string) {}}}
 	for id, socket := range known.sockets {
@@ -80,9 +81,6 @@ func (n *Node) rejoin(ctx context.Context, s *sealer, known *rules) (*Node, erro
 	a.former = []*identity{n.who}
 	if again, err := s.readIdentityFrom(joiningFile); err == nil { // of an attempt that was cut short
 		a.former = []*identity{again, n.who}
-	}
-	if err := s.setAside(n.cfg.Disk); err != nil {
-		return nil, err
 	}
 	return a.run(ctx)
 }
@@ -317,6 +315,11 @@ func (a *applicant) application(ctx context.Context, in *wire.Introduction) (*wi
 // domain had acknowledged.
 func (a *applicant) follow(ctx context.Context) error {
 	n := a.node
+	if len(a.former) > 0 {
+		if err := a.sealer.setAside(n.cfg.Disk); err != nil {
+			return err
+		}
+	}
 	if err := a.sealer.writeRules(a.rules); err != nil {
 		return err
 	}

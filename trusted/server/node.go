@@ -56,6 +56,7 @@ type Node struct {
 	sessions    *session.Judge
 	runtimes    *runtimes.Keys
 	generations *generations
+	backing     sync.Mutex // held while a backup is made
 	watched     watched
 	gate        *traffic.Gate
 	draining    atomic.Bool // Serve is letting requests under way finish

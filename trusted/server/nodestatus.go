@@ -29,7 +29,7 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 	switch s.Voters {
 	case 1:
 		s.Warnings = append(s.Warnings, "mode sealed on one node: restoring all files of an older state together cannot be noticed",
-			"one node and no backup: losing this machine loses every key")
+			"one node: when this machine is lost, so is every key, unless a backup and shares of the recovery key are kept")
 	case 2:
 		s.Warnings = append(s.Warnings, "mode sealed: restoring an older state of both nodes together cannot be noticed",
 			"two nodes: the domain stops when either does; have a third one join")

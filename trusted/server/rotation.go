@@ -160,6 +160,9 @@ func (g *generations) maintain(ctx context.Context) {
 	if err := g.finishLocked(); err != nil {
 		g.node.cfg.Logger.Error("a retired master secret is still on the disk", "cause", err)
 	}
+	if err := g.deal(ctx); err != nil {
+		g.node.cfg.Logger.Error("the recovery key is not dealt to those whom the charter names now", "cause", err)
+	}
 	g.rewrap(ctx)
 }
 

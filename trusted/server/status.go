@@ -27,6 +27,7 @@ func (n *Node) Status() kms.Status {
 	policyStatus(&s, view, now)
 	n.auditStatus(&s, view.Policy())
 	n.membersStatus(&s, view)
+	recoveryStatus(&s, view)
 	return s
 }
 

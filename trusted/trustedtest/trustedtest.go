@@ -67,7 +67,11 @@ type Node struct {
 // ends. The first has founded it, and the others have joined it and vote.
 func NewDomain(t testing.TB, n int) *Domain {
 	t.Helper()
-	rulers := governtest.New(t)
+	return newDomain(t, n, governtest.New(t))
+}
+
+func newDomain(t testing.TB, n int, rulers *governtest.Rulers) *Domain {
+	t.Helper()
 	d := &Domain{Charter: rulers.Charter.Canonical(), Rulers: rulers, Log: &Log{}, t: t}
 	if n > 1 {
 		d.Network = newNetwork()

@@ -6847,6 +6847,7 @@ type Header struct {
 	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                             // digest over the results of all commands
 	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                     // the last ones, oldest first
 	Term          uint64                 `protobuf:"varint,34,opt,name=term,proto3" json:"term,omitempty"`                                  // of the entry at index
+	BackupAt      int64                  `protobuf:"varint,36,opt,name=backup_at,json=backupAt,proto3" json:"backup_at,omitempty"`          // when the last backup was ordered; 0: never
 	Recovery      *Recovery              `protobuf:"bytes,35,opt,name=recovery,proto3" json:"recovery,omitempty"`                           // without sealed generations: they are with the generations
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7025,6 +7026,13 @@ func (x *Header) GetCheckpoints() []*Checkpoint {
 func (x *Header) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
+	}
+	return 0
+}
+
+func (x *Header) GetBackupAt() int64 {
+	if x != nil {
+		return x.BackupAt
 	}
 	return 0
 }
@@ -7872,7 +7880,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\xfa\x05\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\x97\x06\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -7899,7 +7907,8 @@ const file_command_proto_rawDesc = "" +
 	"\blearners\x18\x1f \x03(\fR\blearners\x12\x18\n" +
 	"\aresults\x18  \x01(\fR\aresults\x12=\n" +
 	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\x12\x12\n" +
-	"\x04term\x18\" \x01(\x04R\x04term\x125\n" +
+	"\x04term\x18\" \x01(\x04R\x04term\x12\x1b\n" +
+	"\tbackup_at\x18$ \x01(\x03R\bbackupAt\x125\n" +
 	"\brecovery\x18# \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +

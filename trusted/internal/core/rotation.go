@@ -19,6 +19,7 @@ type Link struct {
 	Checksum   []byte
 	SigningKey []byte
 	Holders    [][]byte // ids of the nodes that have its secret durably
+	Recovery   []byte   // its secret, sealed to the recovery key; nil: there is none
 }
 
 // Rotate puts the next generation of the master secret in use: as an order says,
@@ -51,7 +52,7 @@ func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(ctx 
 	}
 	cmd := c.command(now.UnixNano())
 	cmd.Op = &command.Command_PutGeneration{PutGeneration: &command.PutGeneration{Generation: next,
-		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Order: order}}
+		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Recovery: link.Recovery, Order: order}}
 	_, err = c.propose(ctx, cmd, e)
 	return next, err
 }

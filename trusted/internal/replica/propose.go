@@ -30,6 +30,9 @@ const proposeLimit = 8 * time.Second
 // command says by base how old it is, and one that is older than what is
 // remembered of ids is refused (see state.Machine.Apply).
 //
+// A command that is above the domain's feature level is sent to nobody: a node
+// whose program does not know it would stop. The error is Misused.
+//
 // The result is that of this node's own state machine, not what the leader
 // says, but where a snapshot took this node past the entry.
 func (r *Replica) Propose(ctx context.Context, c *command.Command) (state.Result, error) {
@@ -41,6 +44,9 @@ func (r *Replica) Propose(ctx context.Context, c *command.Command) (state.Result
 	}
 	if len(c.GetId()) != len(kms.CommandID{}) {
 		return state.Result{}, kms.Errorf(kms.Internal, "a command without an id")
+	}
+	if err := r.cfg.Machine.View().CheckFeature(c); err != nil {
+		return state.Result{}, err
 	}
 	if c.Base == 0 { // else it is being asked again
 		c.Base = r.fsm.applied.Load()

@@ -50,6 +50,12 @@ func TestRefusals(t *testing.T) {
 	if _, err := c.nodes[1].do(&command.Command{Id: []byte("short"), Op: cmd.Op}); !errors.Is(err, kms.Internal) {
 		t.Errorf("a command without an id: %v", err)
 	}
+	for _, m := range c.nodes { // which would stop all of them
+		if _, err := m.do(&command.Command{}); !errors.Is(err, kms.Misused) {
+			t.Errorf("node %d: a command without an operation: %v", m.id[0], err)
+		}
+	}
+	c.nodes[2].mustWrite()
 }
 
 // The loss of a leader stops neither writes nor reads, and he who comes back

@@ -110,9 +110,9 @@ func (s *session) propose(f frame) frame {
 		return refuse(f.id, notMember)
 	}
 	// An entry that does not decode, or whose operation is not known, stops every
-	// node that applies it.
+	// node that applies it. A level that its sender has seen the leader has seen, too.
 	var c command.Command
-	if err := proto.Unmarshal(f.body, &c); err != nil || len(c.GetId()) != len(kms.CommandID{}) || c.GetOp() == nil {
+	if err := proto.Unmarshal(f.body, &c); err != nil || len(c.GetId()) != len(kms.CommandID{}) || r.cfg.Machine.View().CheckFeature(&c) != nil {
 		return refuse(f.id, malformed)
 	}
 	res, at, why := r.apply(f.body)

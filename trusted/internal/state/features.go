@@ -1,13 +1,42 @@
 package state
 
 import (
+	"math"
+
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 )
 
-// Needs is the feature level that a command belongs to. Who proposes one that is
-// above the domain's level refuses it: nodes of an older program would stop.
-func Needs(*command.Command) uint32 { return 1 }
+// Needs is the feature level that a command belongs to. Nobody sends a command
+// that is above the domain's level (see View.CheckFeature): nodes of an older
+// program would stop at it.
+//
+// Level 1 is what every program knows. An operation that is new gets a line here
+// with the next level, and so does a new field of an old one, where it is used:
+// an older program would pass it over, and its state would be another. Records of
+// a snapshot follow the commands that make them. A domain never goes back.
+func Needs(c *command.Command) uint32 {
+	switch c.GetOp().(type) {
+	case nil: // of a program that is newer than this one, or of none
+		return math.MaxUint32
+	}
+	return 1
+}
+
+// CheckFeature refuses a command that not every voter may know. Levels never fall,
+// so an old view refuses too much and never too little. The error is Misused.
+func (v *View) CheckFeature(c *command.Command) error {
+	level := max(v.feature, 1) // a domain is founded at a level that its command names
+	switch needs := Needs(c); {
+	case needs <= level:
+		return nil
+	case needs == math.MaxUint32:
+		return kms.Errorf(kms.Misused, "this program knows no such operation")
+	default:
+		return kms.Errorf(kms.Misused, "this takes feature level %d, and the domain is at %d", needs, level).
+			WithHint("every node that votes has to run a program that knows it; `holdfast node list` shows who does. Then the level rises by itself")
+	}
+}
 
 // Announced is the newest feature level that every voter knows; zero before the
 // domain was founded.

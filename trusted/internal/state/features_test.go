@@ -48,3 +48,27 @@ func TestFeatureLevel(t *testing.T) {
 		t.Error("a program of level 1 restores the snapshot of level 2")
 	}
 }
+
+// TestNeeds: every operation that this program has is of a level that it knows, and
+// one that it does not have is of none.
+func TestNeeds(t *testing.T) {
+	m := newMachine(t)
+	ops := (&command.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
+	for i := range ops.Len() {
+		c := &command.Command{}
+		c.ProtoReflect().Set(ops.Get(i), c.ProtoReflect().NewField(ops.Get(i)))
+		if level := state.Needs(c); level == 0 || level > state.FeatureLevel {
+			t.Errorf("%s is of level %d, and this program knows %d", ops.Get(i).Name(), level, state.FeatureLevel)
+		}
+	}
+	newer := &command.Command{}
+	newer.ProtoReflect().SetUnknown([]byte{0xfa, 0x3f, 0x00}) // field 1023, an empty message
+	for name, c := range map[string]*command.Command{"no operation": {}, "one of a newer program": newer} {
+		if err := m.View().CheckFeature(c); kms.KindOf(err) != kms.Misused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := m.View().CheckFeature(raise(2)); err != nil {
+		t.Error(err)
+	}
+}

@@ -223,8 +223,17 @@ func (m *Machine) orderBackup(by *command.Principal, p *command.OrderBackup) Res
 		return refuseAs(err)
 	}
 	m.spend(p.GetOrder(), govern.DeedBackup)
+	m.next.backupAt = m.next.time
 	m.event(kms.Event{Kind: kms.EventBackupMade, Number: uint64(m.next.Generation())})
 	return Result{}
+}
+
+// LastBackup is when the last backup was ordered; the zero time: none was.
+func (v *View) LastBackup() time.Time {
+	if v.backupAt == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, v.backupAt).UTC()
 }
 
 // CheckBackup asks whether an order has a backup made, at some time. The errors are
@@ -266,11 +275,11 @@ func RecoveryProto(r *backup.Recovery) *command.Recovery {
 
 // putHead writes into a snapshot's header what is about recovery, and the term.
 func (v *View) putHead(h *command.Header) {
-	h.Term, h.Recovery = v.term, RecoveryProto(v.recovery)
+	h.Term, h.BackupAt, h.Recovery = v.term, v.backupAt, RecoveryProto(v.recovery)
 }
 
 func (m *Machine) loadHead(h *command.Header) (err error) {
-	m.next.term = h.GetTerm()
+	m.next.term, m.next.backupAt = h.GetTerm(), h.GetBackupAt()
 	m.next.recovery, err = recoveryFrom(h.GetRecovery())
 	return err
 }

@@ -63,6 +63,7 @@ type View struct {
 	results          [32]byte                       // digest over the results of all commands
 
 	term       uint64           // of the entry at index
+	backupAt   int64            // when the last backup was ordered; 0: never
 	recovery   *backup.Recovery // nil: none; a change makes a new one
 	recoveries []PastRecovery   // oldest first; a change makes a new slice
 
