@@ -97,8 +97,11 @@ type Entry struct {
 	Outcome    string
 	Reason     string // a code: the member at fault, or why evidence was refused
 	Recovered  bool   // the change was in the log, and its entry was made after a start or a failure
-	Head       uint64 // of a Start
-	Counts     []Count
+	// For is the node that owed this entry and was removed: this one writes it in
+	// its stead.
+	For    kms.NodeID
+	Head   uint64 // of a Start
+	Counts []Count
 
 	Prev Hash // of the entry before
 }

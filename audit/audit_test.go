@@ -259,12 +259,12 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-const vectorHash = "90ff91a2c74aba65158d92dd318c836ee5d3a3be66ec2c19f33862e491e321c0"
+const vectorHash = "7e5f20ed8c2d9d9ecb34ff43a571f78dee0aa6a570d504ae0d2bf3b76e9e7b40"
 
 // full has every member.
 var full = audit.Entry{Seq: 9, Node: nodeA, Time: epoch, Epoch: 5, Operation: "Sign", App: kms.AppID{1}, Credential: kms.CredentialID{2},
 	Identity: "SGX mrenclave:00", Key: kms.KeyRef{ID: kms.KeyID{3}, Version: 4}, Source: kms.KeyRef{ID: kms.KeyID{5}, Version: 6},
-	Name: "alias/\"ö\\\x01\x7f日", Object: "policy 3", Index: 77, Outcome: "denied", Reason: "condition", Recovered: true, Head: 8,
+	Name: "alias/\"ö\\\x01\x7f日", Object: "policy 3", Index: 77, Outcome: "denied", Reason: "condition", Recovered: true, For: kms.NodeID{7: 0xab}, Head: 8,
 	Counts: []audit.Count{{Name: "stale", N: 1}, {Name: "replayed", N: 2}}, Prev: audit.Hash{1}}
 
 // TestEntryVector pins the format, and that every member is in it.
@@ -272,7 +272,7 @@ func TestEntryVector(t *testing.T) {
 	const want = `{"seq":9,"node":"0a00000000000000000000000000000000000000000000000000000000000000","time":"2030-01-02T03:04:05.000006Z","epoch":5,"op":"Sign",` +
 		`"app":"01000000-0000-0000-0000-000000000000","credential":"02000000-0000-0000-0000-000000000000","identity":"SGX mrenclave:00",` +
 		`"key":"03000000-0000-0000-0000-000000000000","version":4,"source":"05000000-0000-0000-0000-000000000000","source_version":6,` +
-		`"name":"alias/\"ö\\\u0001\u007f日","object":"policy 3","index":77,"outcome":"denied","reason":"condition","recovered":true,"head":8,` +
+		`"name":"alias/\"ö\\\u0001\u007f日","object":"policy 3","index":77,"outcome":"denied","reason":"condition","recovered":true,"for_node":"00000000000000ab000000000000000000000000000000000000000000000000","head":8,` +
 		`"counts":{"stale":1,"replayed":2},"prev":"0100000000000000000000000000000000000000000000000000000000000000"}`
 	line := full.Append(nil)
 	if string(line) != want {

@@ -41,6 +41,9 @@ func (e *Entry) Append(b []byte) []byte {
 	if e.Recovered {
 		b = append(b, `,"recovered":true`...)
 	}
+	if e.For != (kms.NodeID{}) {
+		b = append(hex.AppendEncode(append(b, `,"for_node":"`...), e.For[:]), '"')
+	}
 	b = appendNumber(b, `,"head":`, e.Head)
 	b = appendCounts(b, e.Counts)
 	b = append(b, `,"prev":"`...)

@@ -64,6 +64,11 @@ func (s *scanner) entry() (e Entry) {
 	e.Outcome = s.text()
 	e.Reason = s.optional(`,"reason":`)
 	e.Recovered = s.has(`,"recovered":true`)
+	if s.has(`,"for_node":"`) {
+		s.hex(e.For[:])
+		s.expect(`"`)
+		s.failed = s.failed || e.For == (kms.NodeID{}) // which is not said
+	}
 	e.Head = s.maybe(`,"head":`)
 	e.Counts = s.counts()
 	s.expect(`,"prev":"`)

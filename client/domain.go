@@ -60,6 +60,7 @@ func (c *Client) DomainStatus(ctx context.Context) (DomainStatus, error) {
 		s.Warnings = append(s.Warnings, printable(text))
 	}
 	s.Left = int(r.GetLeftToRewrap())
+	s.Compromises = readCompromises(r.GetCompromises())
 	if r.GetNextRotation() != nil {
 		s.NextAt = r.GetNextRotation().AsTime()
 	}

@@ -71,6 +71,9 @@ const (
 	EventDomainRecovered // Node: the one that carries on; Number: how many recoveries there were
 	EventRecoveryDealt   // Number: how many shares of the recovery key there are now
 
+	EventGenerationCompromised // Number: the generation; At: from when on credentials that were wrapped under it are refused
+	EventAuthorityReplaced     // the certificate authority is another one: clients ask for trust again
+
 	eventKindEnd
 )
 
@@ -96,6 +99,8 @@ var eventKindNames = [...]string{
 	EventNodeLeft: "node_left", EventNodeEvicted: "node_evicted", EventFeatureRaised: "feature_raised", EventTimeJumped: "time_jumped",
 
 	EventBackupMade: "backup_made", EventDomainRecovered: "domain_recovered", EventRecoveryDealt: "recovery_dealt",
+
+	EventGenerationCompromised: "generation_compromised", EventAuthorityReplaced: "authority_replaced",
 }
 
 // EventKinds lists every kind, for tables that must be exhaustive.

@@ -18,6 +18,7 @@ type MasterSecrets struct {
 	Generations []Generation `json:"generations"`            // oldest first; the last one is the newest
 	Left        int          `json:"left"`                   // secrets that are to be re-wrapped; it may lag a little
 	NextAt      time.Time    `json:"next_rotation,omitzero"` // zero: on demand alone
+	Compromises []Compromise `json:"compromises,omitempty"`  // of generations, oldest first
 	Troubles    []string     `json:"troubles,omitempty"`     // what does not go on by itself
 }
 

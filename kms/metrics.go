@@ -80,11 +80,8 @@ type RaftProgress struct {
 
 // Load is how much work a node has taken on.
 type Load struct {
-	UnderWay int           // requests
-	Share    float64       // of what arrives that is let in; 1 while the node keeps up
-	Delay    time.Duration // how long what arrives waits for a processor
-	Held     int           // refused requests that are let wait before they hear of it
-	Shed     uint64        // requests refused because the node does not keep up
+	UnderWay int    // requests
+	Shed     uint64 // requests refused because too many were
 }
 
 // AuditProgress is how far the audit log is behind. The zero value: there is none.

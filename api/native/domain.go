@@ -15,6 +15,7 @@ type Custodian interface {
 	Estate
 	RotateMasterSecret(ctx context.Context, order []byte) (kms.Generation, error)
 	RetireGeneration(ctx context.Context, order []byte) (kms.Retirement, error)
+	Remedy
 }
 
 // An Estate is what anybody may see of a domain. The error is Unavailable.
@@ -41,6 +42,7 @@ func (d domains) GetStatus(ctx context.Context, _ *connect.Request[holdfastv1.Ge
 		m.Generations = append(m.Generations, generation(g))
 		m.Generation, m.LastRotation = g.Number, timestamp(g.Created)
 	}
+	m.Compromises = compromises(secrets.Compromises)
 	return connect.NewResponse(m), nil
 }
 

@@ -57,7 +57,9 @@ type Config struct {
 	Custodian Custodian
 	// Roster serves the NodeService.
 	Roster Roster
-	Opener Opener
+	// Archivist serves the BackupService.
+	Archivist Archivist
+	Opener    Opener
 	// Publisher serves the RuntimeService, with Callers.
 	Publisher Publisher
 	// Watcher serves the EventService, with Callers and Custodian.
@@ -111,6 +113,9 @@ func (c *Config) services(opts ...connect.HandlerOption) []service {
 	}
 	if c.Roster != nil {
 		all = append(all, open(row(holdfastv1connect.NewNodeServiceHandler(nodes{c.Roster}, opts...))))
+	}
+	if c.Archivist != nil {
+		all = append(all, archive(row(holdfastv1connect.NewBackupServiceHandler(backups{c.Archivist}, opts...))))
 	}
 	if c.Ruler != nil {
 		all = append(all, rules(open(row(holdfastv1connect.NewPolicyServiceHandler(policies{c.Ruler}, opts...)))))

@@ -42,13 +42,18 @@ type cli struct {
 
 	Collateral collateralCmd `cmd:"" help:"Fetch what vendors publish about platforms."`
 
-	Domain  domainCmd  `cmd:"" help:"Look after the domain's master secrets."`
-	Audit   auditCmd   `cmd:"" help:"Read, search, check and keep the record of who did what."`
-	Node    nodeCmd    `cmd:"" help:"List, approve and remove the nodes of the domain."`
-	Status  statusCmd  `cmd:"" help:"Show what a node says of itself and its domain."`
-	Events  eventsCmd  `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`
-	Version versionCmd `cmd:"" help:"Show the version of this program, and of a node."`
-	Bench   benchCmd   `cmd:"" help:"Load a node and measure it."`
+	Domain   domainCmd   `cmd:"" help:"Look after the domain's master secrets."`
+	Recovery recoveryCmd `cmd:"" help:"Bring a domain back that has lost most of its nodes, or all."`
+	Audit    auditCmd    `cmd:"" help:"Read, search, check and keep the record of who did what."`
+	Node     nodeCmd     `cmd:"" help:"List, approve and remove the nodes of the domain."`
+	Status   statusCmd   `cmd:"" help:"Show what a node says of itself and its domain."`
+	Events   eventsCmd   `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`
+	Doctor   doctorCmd   `cmd:"" help:"Examine a node, and say what to do about what is found."`
+	Config   configCmd   `cmd:"" help:"Check the configuration file of holdfastd."`
+	Version  versionCmd  `cmd:"" help:"Show the version of this program, and of a node."`
+	Bench    benchCmd    `cmd:"" help:"Load a node and measure it."`
+
+	Completion completionCmd `cmd:"" help:"Write a script that completes commands and flags in your shell."`
 
 	// Child processes of dev and bench.
 	DevNode    devNodeCmd    `cmd:"" hidden:"" help:"Serve as the node of dev."`

@@ -29,7 +29,6 @@ type devHome struct {
 	temporary bool
 	tuning    devTuning
 	api       mount.Program
-	delay     func() time.Duration // server.Config's
 }
 
 // devTuning makes a node's files small, for tests of what happens at their ends.
@@ -186,7 +185,7 @@ func (h *devHome) fill(ctx context.Context) error {
 func (h *devHome) serverConfig(p *simtee.Platform, d *disk.Disk, charter []byte, logger *slog.Logger) server.Config {
 	guest := p.Guest(attest.SGX, wallclock.Clock{}.Now)
 	return server.Config{Platform: guest, Collateral: guest.Collateral, Development: true, Disk: d, Clock: wallclock.Clock{},
-		Charter: charter, Mount: h.program().Handler, Delay: h.delay, ConnContext: signature.ConnContext, Logger: logger,
+		Charter: charter, Mount: h.program().Handler, ConnContext: signature.ConnContext, Logger: logger,
 		SnapshotEvery: h.tuning.SnapshotEvery, SegmentSize: h.tuning.SegmentSize}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern"
-	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/internal/mount"
 	"github.com/holdfast-kms/holdfast/trusted/server"
@@ -49,12 +48,6 @@ func (r *devRun) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer r.metrics.Close()
-	probe, err := backlog.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, probe.Close()) }()
-	r.home.delay = probe.Delay
 	return r.home.with(r.logger, func(cfg server.Config, d *disk.Disk) (err error) {
 		sockets, err := r.openSockets()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -15,11 +16,14 @@ import (
 
 // domainCmd is `holdfast domain …`.
 type domainCmd struct {
-	Status domainStatusCmd `cmd:"" help:"Show the domain's master secrets, and how far re-wrapping is."`
-	Rotate domainRotateCmd `cmd:"" help:"Have the domain make the next generation of its master secret."`
-	Retire domainRetireCmd `cmd:"" name:"retire-generation" help:"Have the domain end all use of an old generation."`
-	Sign   domainSignCmd   `cmd:"" help:"Add a signature to an order."`
-	Submit domainSubmitCmd `cmd:"" help:"Hand a signed order to a node."`
+	Status      domainStatusCmd      `cmd:"" help:"Show the domain's master secrets, and how far re-wrapping is."`
+	Rotate      domainRotateCmd      `cmd:"" help:"Have the domain make the next generation of its master secret."`
+	Retire      domainRetireCmd      `cmd:"" name:"retire-generation" help:"Have the domain end all use of an old generation."`
+	Compromised domainCompromisedCmd `cmd:"" help:"List what others may know since a master secret was compromised, and what to do about it."`
+	ReplaceCA   domainReplaceCACmd   `cmd:"" name:"replace-ca" help:"Have the domain make another certificate authority, and end the one there is."`
+	Sign        domainSignCmd        `cmd:"" help:"Add a signature to an order."`
+	Submit      domainSubmitCmd      `cmd:"" help:"Hand a signed order to a node."`
+	Backup      domainBackupCmd      `cmd:"" help:"Make a backup of the domain, encrypted to it."`
 }
 
 // domainStatusCmd is `holdfast domain status`.
@@ -42,6 +46,7 @@ func (c *domainStatusCmd) Run(s *session) error {
 }
 
 func printDomain(w io.Writer, st client.DomainStatus) {
+	defer printCompromises(w, st.Compromises)
 	next := "on demand"
 	if !st.NextAt.IsZero() {
 		next = timeText(st.NextAt)
@@ -70,6 +75,8 @@ type orderFlags struct {
 	Out        string        `short:"o" placeholder:"FILE" help:"Write the order, with these signatures, instead of submitting it: for others to sign, or on a machine without a network."`
 	Force      bool          `help:"Replace what is there."`
 	connection
+
+	grace time.Duration
 }
 
 // domainRotateCmd is `holdfast domain rotate`.
@@ -96,7 +103,9 @@ func (c *domainRotateCmd) Run(s *session) error {
 
 // domainRetireCmd is `holdfast domain retire-generation`.
 type domainRetireCmd struct {
-	Generation uint32 `arg:"" help:"The generation that ends."`
+	Generation  uint32        `arg:"" help:"The generation that ends."`
+	Compromised bool          `help:"Others know it: the domain also replaces all that ever hung on it, and makes the next generation first where it is the newest."`
+	Grace       time.Duration `default:"24h" help:"With --compromised: how long credentials that hung on it are good, for apps to make others; 0: no longer."`
 	orderFlags
 }
 
@@ -108,7 +117,11 @@ func (domainRetireCmd) Help() string {
 
 // Run makes an order and hands it in.
 func (c *domainRetireCmd) Run(s *session) error {
-	return c.order(s, govern.DeedRetire, func(func() (client.DomainStatus, error)) (uint32, error) { return c.Generation, nil })
+	deed := govern.DeedRetire
+	if c.Compromised {
+		deed, c.grace = govern.DeedCompromise, c.Grace
+	}
+	return c.order(s, deed, func(func() (client.DomainStatus, error)) (uint32, error) { return c.Generation, nil })
 }
 
 // order makes an order, signs it, and writes it to a file or hands it in.
@@ -143,6 +156,9 @@ func (c *orderFlags) order(s *session, d govern.Deed, generation func(func() (cl
 func (c *orderFlags) draft(d govern.Deed, ask func() (client.DomainStatus, error), generation func(func() (client.DomainStatus, error)) (uint32, error)) (*govern.Order, error) {
 	doc := &govern.Order{Version: govern.OrderVersion, Deed: d, Expires: time.Now().Add(c.Expires).UTC().Truncate(time.Second)}
 	rand.Read(doc.Nonce[:])
+	if d == govern.DeedCompromise {
+		doc.Grace = attest.Age(c.grace)
+	}
 	var err error
 	if doc.Generation, err = generation(ask); err != nil {
 		return nil, err
@@ -180,6 +196,10 @@ func (c connection) obey(s *session, envelope []byte, doc *govern.Order) error {
 		return s.removed(cl, doc.Node, envelope)
 	case govern.DeedRetire:
 		return s.retired(cl, envelope)
+	case govern.DeedCompromise:
+		return s.declared(cl, envelope)
+	case govern.DeedReplaceCA:
+		return s.replacedCA(cl, envelope)
 	}
 	return s.rotated(cl, envelope)
 }

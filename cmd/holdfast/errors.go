@@ -77,7 +77,7 @@ func (s *session) fail(command string, err error) int {
 		return exitOK
 	}
 	if errors.Is(err, errQuiet) {
-		return exitFailed
+		return statusOf(err)
 	}
 	f := describe(command, err)
 	if s.json {

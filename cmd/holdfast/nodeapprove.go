@@ -212,7 +212,8 @@ func (c *nodeApproveCmd) alone(s *session) error {
 
 // nodeRemoveCmd is `holdfast node remove`.
 type nodeRemoveCmd struct {
-	Node string `arg:"" help:"The node's id, or how it begins: at least 8 digits."`
+	Node     string `arg:"" help:"The node's id, or how it begins: at least 8 digits."`
+	ForCause bool   `help:"It is removed for what it did or what was done to it: the domain replaces its certificate authority, too, and clients ask for trust again."`
 	operatorFlags
 }
 
@@ -237,7 +238,7 @@ func (c *nodeRemoveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	o := &govern.Order{Version: govern.OrderVersion, Domain: st.Domain, Deed: govern.DeedRemove, Node: n.ID}
+	o := &govern.Order{Version: govern.OrderVersion, Domain: st.Domain, Deed: govern.DeedRemove, Node: n.ID, ForCause: c.ForCause}
 	if o.Expires, err = c.until(time.Now()); err != nil {
 		return err
 	}
@@ -268,6 +269,14 @@ func orderWords(o *govern.Order) string {
 	what := fmt.Sprintf("to %s %d", o.Deed, o.Generation)
 	if o.Deed == govern.DeedRemove {
 		what = fmt.Sprintf("to %s %s", o.Deed, o.Node)
+	}
+	switch {
+	case o.ForCause:
+		what += " for cause, which replaces the certificate authority"
+	case o.Deed == govern.DeedReplaceCA:
+		what = "to " + o.Deed.String()
+	case o.Deed == govern.DeedCompromise:
+		what = fmt.Sprintf("to hold generation %d for compromised, with credentials of its time refused after %v,", o.Generation, time.Duration(o.Grace))
 	}
 	return fmt.Sprintf("the order is %s of domain %s, until %s", what, o.Domain, timeText(o.Expires))
 }

@@ -27,6 +27,8 @@ func parseRuling(t govern.PayloadType, b []byte) (ruling, error) {
 		return govern.ParsePolicy(b)
 	case govern.AmendmentType:
 		return govern.ParseAmendment(b)
+	case govern.RecoveryType:
+		return govern.ParseRecovery(b)
 	}
 	return nil, kms.Errorf(kms.Invalid, "%s: not a document that is signed here", t)
 }

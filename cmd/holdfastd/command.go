@@ -31,6 +31,12 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
   holdfastd serve --dir DIR --charter FILE --peer-listen HOST:PORT --join HOST:PORT... [--approval FILE]
       Join the domain of the charter by a member of it, and serve. On a folder of a node that has joined it only serves, so that
       the same line starts it again.
+  holdfastd survey --dir DIR --charter FILE [--backup FILE] --out FILE
+      Where a domain has lost most of its nodes for good: look at what is left in DIR, and write what owner and signers look at. With
+      --backup, where no log is left: make keys in DIR for a node that restores the domain, and write evidence for them.
+  holdfastd recover --dir DIR --charter FILE --recovery FILE [--backup FILE [--share FILE]...] [flags of serve]
+      Carry the domain on as the recovery says that they signed, from what is left in DIR or from a backup, and serve. The part of
+      all other nodes ends: new ones join this one.
   holdfastd serve --config FILE
       Any of these by a file: one JSON object with flags as members. ` + "`holdfast config check FILE`" + ` explains what is wrong with one.
 
@@ -49,6 +55,7 @@ type settings struct {
 	names                  []string
 	listen, metrics        string
 	peers                  peering
+	revive                 reviving
 	pcs, bundle, cache     string
 	audit                  []string
 	config, level          string
@@ -79,7 +86,13 @@ func (s *settings) flags(command string) *flag.FlagSet {
 		f.StringVar(&s.policy, "policy", "", "`file` with the signed policy 1: the second step")
 		f.Func("name", "DNS `name` or IP address that the node is reached by, for its certificate; may be given several times; default: loopback",
 			func(name string) error { s.names = append(s.names, name); return nil })
-	case "serve":
+	case "survey":
+		f.StringVar(&s.out, "out", "", "`file` to write what this node shows to")
+		s.revive.flags(f, command)
+	case "serve", "recover":
+		if command == "recover" {
+			s.revive.flags(f, command)
+		}
 		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
 			func(sink string) error { s.audit = append(s.audit, sink); return nil })
 		f.StringVar(&s.config, "config", "", "`file` with flags as members of a JSON object; those of the command line go before it")
@@ -150,7 +163,7 @@ func (n *node) parse(args []string) (do func(context.Context) error, err error) 
 	}
 	command := args[0]
 	switch command {
-	case "found", "serve":
+	case "found", "serve", "survey", "recover":
 	case "help", "-h", "-help", "--help":
 		return nil, flag.ErrHelp
 	default:
@@ -183,6 +196,12 @@ func (n *node) choose(command string) (func(context.Context) error, error) {
 		return nil, misuse("--collateral-bundle stands in place of --pcs and --collateral-cache")
 	case command == "serve":
 		return n.serve, s.peers.check()
+	case command == "recover":
+		return n.serve, errors.Join(s.revive.check(), s.peers.check())
+	case command == "survey" && s.out == "":
+		return nil, misuse("survey needs --out")
+	case command == "survey":
+		return n.survey, nil
 	case second && (s.bootstrap == "" || s.policy == ""):
 		return nil, misuse("--bootstrap and --policy belong together")
 	case second && s.out != "":
@@ -207,7 +226,7 @@ func fail(log *slog.Logger, err error) int {
 
 func help(w io.Writer) {
 	fmt.Fprint(w, usage)
-	for _, command := range []string{"found", "serve"} {
+	for _, command := range []string{"found", "serve", "survey", "recover"} {
 		fmt.Fprintf(w, "Flags of %s:\n\n", command)
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) {
 			kind, text := flag.UnquoteUsage(f)

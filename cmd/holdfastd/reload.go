@@ -154,5 +154,3 @@ type reloading struct {
 	args    []string         // the command line
 	running settings         // what the node runs by
 }
-
-var errNoSource = errors.New("no source of collateral")

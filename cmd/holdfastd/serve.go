@@ -6,7 +6,6 @@ import (
 	"net"
 
 	"github.com/holdfast-kms/holdfast/govern"
-	"github.com/holdfast-kms/holdfast/host/backlog"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/host/peer"
@@ -28,13 +27,8 @@ func (n *node) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer n.metrics.Close()
-	probe, err := backlog.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, probe.Close()) }()
 	open := disk.Open
-	if len(n.set.peers.join) > 0 {
+	if len(n.set.peers.join) > 0 || n.set.revive.backup != "" {
 		open = disk.Create // as it is, where it is there from a start before
 	}
 	return n.with(ctx, open, func(cfg server.Config, d *disk.Disk) (err error) {
@@ -47,7 +41,7 @@ func (n *node) serve(ctx context.Context) (err error) {
 			cfg.Peers = &server.Peers{Listener: socket.Listener, Socket: socket.Address, API: n.url(socket.Address), Name: n.set.peers.name, Dial: peer.Dial}
 			n.log.Info("listening for other nodes", "address", socket.Listener.Addr().String(), "they_dial", socket.Address)
 		}
-		cfg.Mount, cfg.Delay = api.Handler, probe.Delay
+		cfg.Mount = api.Handler
 		if cfg.AuditSinks, err = n.auditSinks(); err != nil {
 			return err
 		}
@@ -70,6 +64,9 @@ func (n *node) serve(ctx context.Context) (err error) {
 // open opens the node, or has it join. How far it has come is in the log.
 func (n *node) open(ctx context.Context, cfg server.Config) (*server.Node, error) {
 	p := &n.set.peers
+	if n.set.revive.recovery != "" {
+		return n.revive(ctx, cfg)
+	}
 	if len(p.join) == 0 {
 		return server.Open(ctx, cfg)
 	}

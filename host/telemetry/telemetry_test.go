@@ -29,7 +29,7 @@ func filled() kms.Metrics {
 	at := time.Unix(1_800_000_000, 0)
 	return kms.Metrics{Ready: true, Running: true, Raft: kms.RaftProgress{Leader: true, Applied: 7}, Apps: 3, Keys: 4, Secrets: 5, HostTime: at.Add(2 * time.Second),
 		DomainTime: at, CollateralUntil: at.Add(time.Hour), Limited: map[kms.WorkClass]uint64{kms.AsymmetricWork: 9},
-		Load: kms.Load{Share: 0.5, Shed: 11}, Audit: kms.AuditProgress{Enabled: true, Lag: 1500 * time.Millisecond}}
+		Load: kms.Load{UnderWay: 5, Shed: 11}, Audit: kms.AuditProgress{Enabled: true, Lag: 1500 * time.Millisecond}}
 }
 
 func TestMetricsAreShown(t *testing.T) {
@@ -49,7 +49,7 @@ func TestMetricsAreShown(t *testing.T) {
 		`holdfast_request_seconds_count{facade="ehsm",operation="Encrypt"} 2`,
 		`holdfast_ready 1`, `holdfast_raft_leader 1`, `holdfast_raft_applied_index 7`, `holdfast_apps 3`, `holdfast_keys 4`, `holdfast_secrets 5`,
 		`holdfast_clock_skew_seconds 2`, `holdfast_collateral_expires_seconds 1.8000036e+09`, `holdfast_limited_requests_total{class="asymmetric"} 9`,
-		`holdfast_limited_requests_total{class="symmetric"} 0`, `holdfast_admitted_share 0.5`, `holdfast_shed_requests_total 11`, `holdfast_audit_lag_seconds 1.5`,
+		`holdfast_limited_requests_total{class="symmetric"} 0`, `holdfast_requests_under_way 5`, `holdfast_shed_requests_total 11`, `holdfast_audit_lag_seconds 1.5`,
 		`holdfast_connections 12`, `holdfast_refused_connections_total 13`, `holdfast_build_info{version="v1"} 1`,
 	} {
 		if !strings.Contains(body, line+"\n") {

@@ -3,7 +3,7 @@ package boundary
 // Groups of packages that several rows name.
 var (
 	// shared is the root of the tree: it touches neither keys nor the machine.
-	shared = []string{"./kms/...", "./attest/...", "./govern/...", "./audit/...", "./api/...", "./proto/..."}
+	shared = []string{"./kms/...", "./attest/...", "./govern/...", "./audit/...", "./api/...", "./proto/...", "./backup/..."}
 	// isolated may not touch the machine.
 	isolated = append([]string{"./trusted/..."}, shared...)
 	// generated is printed by protoc-gen-go.
@@ -67,6 +67,10 @@ var rules = Rules{
 			Reason: "raft logs through it; its lines are handed on to slog"},
 		{By: []string{"./host/disk", "./host/disk/faultdisk"}, Imports: []string{"github.com/hashicorp/raft-wal/types"},
 			Reason: "the files it opens are of the type that raft-wal writes to"},
+		{By: []string{"./backup"}, Imports: []string{"google.golang.org/protobuf/proto", "github.com/go-json-experiment/json"},
+			Reason: "a backup's header is protobuf, as the API has it; what people carry between machines is strict JSON"},
+		{By: []string{"./trusted/internal/recovery"}, Imports: []string{"github.com/cloudflare/circl/group", "github.com/cloudflare/circl/secretsharing"},
+			Reason: "Shamir's sharing with Feldman's commitments over ristretto255, in constant time; the standard library has neither"},
 		{By: []string{"./trusted/internal/state"}, Imports: []string{"github.com/tidwall/btree"},
 			Reason: "copy-on-write maps: 279 bytes a record with three indexes, where go-memdb takes 1,044 and more"},
 		{By: []string{"./trusted/internal/...", "./trusted/server"}, Imports: []string{"google.golang.org/protobuf/proto"},
@@ -121,6 +125,8 @@ var rules = Rules{
 			Reason: "which addresses AMD's service has for a report; strict JSON for what is kept"},
 		{By: []string{"./host/collateral"}, TestsOnly: true, Imports: []string{"github.com/google/go-sev-guest/verify/trust"},
 			Reason: "AMD's own certificates, as its service would answer"},
+		{By: []string{"./cmd/holdfastd"}, TestsOnly: true, Imports: []string{"go.yaml.in/yaml/v2"},
+			Reason: "what deploy/ has for Kubernetes is compared with the flags that there are"},
 		{By: []string{"./host/config"}, Imports: []string{"github.com/go-json-experiment/json/jsontext"},
 			Reason: "where in a configuration file something is wrong, to the line; a name that is there twice is refused"},
 		{By: []string{"./internal/boundary"}, Imports: []string{"golang.org/x/tools/go/packages"},

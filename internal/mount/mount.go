@@ -49,7 +49,7 @@ func (p Program) own(n *server.Node) http.Handler {
 			}
 			return caller, nil
 		},
-		Enroller: core, Prover: n, Custodian: n, Roster: n, Ruler: core, Opener: core, Publisher: core, Watcher: n,
+		Enroller: core, Prover: n, Custodian: n, Roster: n, Archivist: n, Ruler: core, Opener: core, Publisher: core, Watcher: n,
 		Watch: p.watch(n),
 	})
 }

@@ -2,8 +2,9 @@
 
 package linear_test
 
-import "time"
+import "github.com/hashicorp/raft"
 
-// With the tag hosttime, and package time as steady builds it, the host has all of
-// the node's clocks in its hand: in a TEE there is no other.
-func init() { setSteady = time.SetHost }
+// With the tag hosttime, and raft as overlay.hostTime has it, the host also has the
+// clock in its hand by which raft tells how long the others have been silent: in a
+// TEE there is no other.
+func init() { setSteady = raft.SetHost }

@@ -90,23 +90,30 @@ func (o *overlay) put(file, text string) {
 	o.Replace[file] = other
 }
 
-// hostTime gives the host the steady clock, by which raft tells whether others have
-// been silent for too long.
+// hostTime gives the host the clock by which raft tells whether others have been
+// silent for too long.
 func (o *overlay) hostTime() {
 	o.t.Helper()
 	text, err := os.ReadFile("testdata/hosttime.go.txt")
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	root, err := exec.Command("go", "env", "GOROOT").Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/hashicorp/raft").Output()
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
-	o.put(filepath.Join(std, "hosttime.go"), string(text))
-	o.edit(filepath.Join(std, "time.go"), "\tmono -= startNano\n", "\tmono = hostNano(mono) - startNano\n",
-		"subMono(runtimeNano()-startNano, t.ext)", "subMono(hostNano(runtimeNano())-startNano, t.ext)",
-		"subMono(t.ext, runtimeNano()-startNano)", "subMono(t.ext, hostNano(runtimeNano())-startNano)")
+	dir := strings.TrimSpace(string(out))
+	o.put(filepath.Join(dir, "hosttime.go"), string(text))
+	for _, name := range []string{"raft.go", "replication.go"} {
+		source, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		if !strings.Contains(string(source), "lastContact") {
+			o.t.Fatalf("raft looks at the time elsewhere than in %s by now", name)
+		}
+		o.put(filepath.Join(dir, name), strings.NewReplacer("time.Now()", "hostNow()", "time.Since(", "hostSince(").Replace(string(source)))
+	}
 }
 
 // build builds this program so.

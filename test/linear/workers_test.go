@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -192,7 +193,7 @@ func (t *turn) do(x thing, c call, reads bool, f func(context.Context) (finding,
 	if err != nil {
 		got = finding{failed: true, err: kms.KindOf(err)}
 	}
-	if errors.Is(err, kms.Internal) {
+	if errors.Is(err, kms.Internal) && !broken(err) {
 		t.domain.fail("%s %s at %s: %v", x.kind, c.what, t.at.name, err)
 	}
 	switch {
@@ -218,10 +219,21 @@ func (t *turn) mayLeave(f finding) {
 	t.slot.mu.Unlock()
 }
 
+// broken reports whether the connection broke, which the SDK's native calls take for
+// an internal error of the node's.
+func broken(err error) bool {
+	for _, text := range []string{"connection reset", "broken pipe", "EOF"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
 // unanswered reports whether an error leaves open what happened. Denied is what the
 // SDK says of a certificate from a node whose clock is wrong.
 func unanswered(err error) bool {
-	return errors.Is(err, kms.Unavailable) || errors.Is(err, kms.Stale) || errors.Is(err, kms.Denied)
+	return errors.Is(err, kms.Internal) || errors.Is(err, kms.Unavailable) || errors.Is(err, kms.Stale) || errors.Is(err, kms.Denied)
 }
 
 // renew makes a new thing for the slot.

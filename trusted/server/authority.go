@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +30,9 @@ const (
 	clockSlack      = time.Hour // how far a client's clock may be behind
 )
 
+// authorityName is what the authority calls itself, with the domain's name behind.
+const authorityName = "Holdfast domain "
+
 // loopbackNames are what API certificates are for when nothing is configured.
 var loopbackNames = []string{"localhost", "127.0.0.1", "::1"}
 
@@ -41,7 +45,7 @@ func newAuthority(r *root.Root, domain string, names []string, now time.Time) (s
 		return state.Authority{}, err
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Holdfast domain " + domain},
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: authorityName + domain},
 		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(authorityLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage:                    x509.KeyUsageCertSign,
@@ -94,12 +98,12 @@ func serial() *big.Int {
 type issuer struct {
 	root      *root.Root
 	authority func() *state.Authority // as it is wrapped now
-	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
 	public    []byte // SubjectPublicKeyInfo of key
 	clock     Clock
 
 	mu      sync.Mutex
+	parsed  *x509.Certificate // of the authority, see ca
 	current *tls.Certificate
 	renewAt time.Time
 }
@@ -117,18 +121,18 @@ func newIssuer(r *root.Root, authority func() *state.Authority, clock Clock) (*i
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{root: r, authority: authority, ca: ca, key: key, public: public, clock: clock}, nil
+	return &issuer{root: r, authority: authority, parsed: ca, key: key, public: public, clock: clock}, nil
 }
 
 // certificate is the current API certificate; it renews it in time.
 func (i *issuer) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	now := i.clock.Now()
+	now, ca := i.clock.Now(), i.caLocked()
 	if i.current != nil && now.Before(i.renewAt) && now.After(i.current.Leaf.NotBefore) {
 		return i.current, nil
 	}
-	c, err := i.issue(now)
+	c, err := i.issue(ca, now)
 	if err != nil {
 		return nil, err
 	}
@@ -136,14 +140,32 @@ func (i *issuer) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c, nil
 }
 
-func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
+// ca is the authority's certificate as the domain has it now.
+func (i *issuer) ca() *x509.Certificate {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.caLocked()
+}
+
+// caLocked follows the domain to another authority: what the old one signed is
+// not shown from then on.
+func (i *issuer) caLocked() *x509.Certificate {
+	if a := i.authority(); !bytes.Equal(a.Certificate, i.parsed.Raw) {
+		if fresh, err := x509.ParseCertificate(a.Certificate); err == nil {
+			i.parsed, i.current = fresh, nil
+		}
+	}
+	return i.parsed
+}
+
+func (i *issuer) issue(ca *x509.Certificate, now time.Time) (*tls.Certificate, error) {
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Holdfast node"},
 		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(certificateLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: i.ca.PermittedDNSDomains,
+		DNSNames: ca.PermittedDNSDomains,
 	}
-	for _, n := range i.ca.PermittedIPRanges {
+	for _, n := range ca.PermittedIPRanges {
 		tmpl.IPAddresses = append(tmpl.IPAddresses, n.IP)
 	}
 	a := i.authority()
@@ -158,7 +180,7 @@ func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
 		if err != nil {
 			return kms.Errorf(kms.Damaged, "the domain's certificate authority has no usable key")
 		}
-		der, err = x509.CreateCertificate(rand.Reader, tmpl, i.ca, i.key.Public(), key.(crypto.Signer))
+		der, err = x509.CreateCertificate(rand.Reader, tmpl, ca, i.key.Public(), key.(crypto.Signer))
 		return err
 	})
 	if err != nil {
@@ -173,13 +195,13 @@ func (i *issuer) issue(now time.Time) (*tls.Certificate, error) {
 
 // publicKeys are what evidence for clients is bound to: the key that ends TLS,
 // and the authority's.
-func (i *issuer) publicKeys() [][]byte {
-	return [][]byte{i.public, i.ca.RawSubjectPublicKeyInfo}
+func (i *issuer) publicKeys(ca *x509.Certificate) [][]byte {
+	return [][]byte{i.public, ca.RawSubjectPublicKeyInfo}
 }
 
 // pem is the authority's certificate, for clients to trust.
 func (i *issuer) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.ca.Raw})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.ca().Raw})
 }
 
 // tlsConfig is that of the API. Clients of eHSM still speak TLS 1.2.

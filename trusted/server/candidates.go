@@ -143,5 +143,6 @@ func (g *generations) use(view *state.View) error {
 			return err
 		}
 	}
+	g.nudge() // what is wrapped under older ones is to be moved
 	return g.set.Use(view.Generation())
 }

@@ -80,10 +80,6 @@ type Config struct {
 	// Mount makes the handler of the node's API.
 	Mount  func(*Node) http.Handler
 	Logger *slog.Logger
-	// Delay says how long what arrives waits before anything is done for it; while
-	// that is too long, work is refused. Nil: nobody knows. It is the host's word,
-	// which can refuse service anyhow.
-	Delay func() time.Duration
 	// ConnContext, where given, adds to the context of each API connection what
 	// a facade wants to keep beside it; see http.Server.
 	ConnContext func(ctx context.Context, c net.Conn) context.Context

@@ -42,3 +42,6 @@ func (n *Node) Epoch() (epoch uint64, published state.Ephemeral) {
 	published, _ = view.Ephemeral(epoch)
 	return epoch, published
 }
+
+// MaintainGenerations has what there is to do about master secrets done now.
+func (n *Node) MaintainGenerations() { n.generations.nudge() }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member/wire"
@@ -130,6 +131,8 @@ type applicant struct {
 	sealer *sealer
 	rules  *rules      // that the sponsor showed
 	former []*identity // what it takes the place of: the first that the domain knows
+	// resumed: it goes on under the key of an attempt that was cut short.
+	resumed bool
 }
 
 func (a *applicant) join(ctx context.Context) error {
@@ -158,6 +161,7 @@ func (a *applicant) identify() (err error) {
 		return err
 	}
 	if _, err := a.node.cfg.Disk.ReadFile(stateDir, joiningFile, 1); !errors.Is(err, fs.ErrNotExist) {
+		a.resumed = true
 		a.node.who, err = a.sealer.readIdentityFrom(joiningFile)
 		return err
 	}
@@ -171,13 +175,16 @@ func (a *applicant) identify() (err error) {
 // beTakenIn asks until a member has recorded this node. What is refused for good
 // is an error; who waits for an approval, and who finds nobody, asks again.
 func (a *applicant) beTakenIn(ctx context.Context) error {
-	for {
+	for said := ""; ; {
 		err := a.askAll(ctx)
 		if err == nil || !errors.Is(err, kms.Unavailable) && !errors.Is(err, errWaiting) {
 			return err
 		}
-		a.node.cfg.Logger.Info("not taken in yet", "cause", err)
-		a.Progress(err.Error())
+		if said != err.Error() { // again and again
+			a.node.cfg.Logger.Info("not taken in yet", "cause", err)
+			a.Progress(err.Error())
+		}
+		said = err.Error()
 		if !pause(ctx, askAgain) {
 			return kms.Errorf(kms.Unavailable, "gave up joining: %w", errors.Join(err, ctx.Err()))
 		}
@@ -215,6 +222,9 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 	if err := a.settleOn(socket, shown); err != nil {
 		return err
 	}
+	if a.resumed && shown.standing.RestartMode == govern.Rejoin {
+		return a.anew()
+	}
 	ask, err := a.application(ctx, in)
 	if err != nil {
 		return err
@@ -227,6 +237,25 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 		return kms.Errorf(kms.Unavailable, "%w: for machine %s, program %s", errWaiting, out.GetMachine(), out.GetIdentity())
 	}
 	return nil
+}
+
+// anew gives this node another key, where a domain takes no start under the key of
+// another one; what was begun under that is set aside.
+func (a *applicant) anew() (err error) {
+	n := a.node
+	a.former, a.resumed = []*identity{n.who}, false
+	domain := n.who.domain
+	if n.who, err = newIdentity(); err != nil {
+		return err
+	}
+	n.who.domain = domain
+	if err := errors.Join(a.sealer.setAside(n.cfg.Disk), a.sealer.writeIdentityTo(joiningFile, n.who)); err != nil {
+		return err
+	}
+	if err := n.openMembers(a.sealer, nil); err != nil {
+		return err
+	}
+	return kms.Errorf(kms.Unavailable, "this node was started again, and joins under a new key")
 }
 
 // post sends the application: as what takes the place of the first former start

@@ -80,8 +80,32 @@ func (n *Node) remove(ctx context.Context, r *wire.Remove) error {
 			if err := n.handOver(ctx); err != nil {
 				return err
 			}
+			n.awaitOther(ctx, leader)
 		default:
-			return n.members.call(ctx, leader, member.MethodRemove, r, &wire.Removed{})
+			err := n.members.call(ctx, leader, member.MethodRemove, r, &wire.Removed{})
+			if !errors.Is(err, kms.Unavailable) || string(r.GetNode()) != string(leader[:]) || !n.awaitOther(ctx, leader) {
+				return err
+			} // the leader is to go itself, and has handed the lead over
+		}
+	}
+}
+
+// handOverTime bounds how long a node waits for another one to lead.
+const handOverTime = 5 * time.Second
+
+// awaitOther waits until another node leads, and reports whether one does.
+func (n *Node) awaitOther(ctx context.Context, than kms.NodeID) bool {
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	for {
+		changed := n.replica.LeaderChanged()
+		if leader, known := n.replica.Leader(); known && leader != than {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
 		}
 	}
 }

@@ -6,21 +6,15 @@ import (
 
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
-	"github.com/holdfast-kms/holdfast/trusted/internal/traffic"
 )
 
 // Enter lets a request into the node, who must Leave. The error is Exhausted, of
-// a node that has more work than it can do; it is kept back for half a second, so
-// that clients who ask again at once do not take the node. Streams, which wait more
-// than they work, are bounded elsewhere.
-func (n *Node) Enter(ctx context.Context) error { return n.gate.Enter(ctx) }
+// a node that has as many under way as it takes on. Streams, which wait more than
+// they work, are bounded elsewhere.
+func (n *Node) Enter(context.Context) error { return n.gate.Enter() }
 
 // Leave ends a request that was let in.
 func (n *Node) Leave() { n.gate.Leave() }
-
-func newGate(cfg *Config) *traffic.Gate {
-	return traffic.NewGate(traffic.GateConfig{Delay: cfg.Delay, Most: cfg.MaxRequests})
-}
 
 // Metrics reads the node's gauges and counters. They are of the node as a whole,
 // and for who runs its machine: nothing in them is of one app or key.
@@ -82,8 +76,11 @@ func (n *Node) Readiness() kms.Readiness {
 	if err := n.standing.check(view.Policy(), n.core.Now(view)); err != nil {
 		why = append(why, whyRefused(err))
 	}
-	if n.auditProgress().Failing {
-		why = append(why, "a required audit sink takes nothing")
+	if n.audit == nil { // it is about to be put together
+		return kms.Readiness{Reasons: append(why, "the node starts")}
+	}
+	if err := n.audit.Admit(view.Policy().AuditSinks); err != nil {
+		why = append(why, whyRefused(err))
 	}
 	return kms.Readiness{Ready: len(why) == 0, Reasons: why}
 }

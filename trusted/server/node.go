@@ -132,7 +132,7 @@ func prepareNode(ctx context.Context, cfg Config) (*Node, *sealer, error) {
 	}
 	n := &Node{cfg: cfg, charter: charter, start: start, machine: state.New(), stopWork: func() {}, stopServing: func() {}}
 	n.standing = newStanding(&n.cfg, charter, claims)
-	n.gate = newGate(&n.cfg)
+	n.gate = traffic.NewGate(n.cfg.MaxRequests)
 	return n, s, nil
 }
 
@@ -163,6 +163,11 @@ func (n *Node) begin(ctx context.Context) (*Node, error) {
 	if err := n.assemble(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
+	if n.machine.View().QuorumTime() { // which stood still while most nodes were down
+		if err := n.moveTime(ctx); err != nil {
+			n.cfg.Logger.Warn("domain time did not move", "cause", err)
+		}
+	}
 	n.startWork()
 	return n, nil
 }
@@ -182,20 +187,10 @@ func (n *Node) startWork() {
 	n.work.Go(func() { n.keepAudit(ctx) })
 	n.work.Go(func() { n.wear(ctx) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, beatInterval, n.core.Watches().Beat) })
-	n.work.Go(func() { n.cfg.Clock.Every(ctx, traffic.Interval, n.gate.Adjust) })
 	n.work.Go(func() { n.generations.run(ctx) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, keepInterval, func() { n.keepSecrets(ctx) }) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
-	n.work.Go(func() {
-		n.cfg.Clock.Every(ctx, tickInterval, func() {
-			if n.machine.View().QuorumTime() {
-				return // see members.tick
-			}
-			if err := n.core.Tick(ctx, nil); err != nil {
-				n.cfg.Logger.Warn("domain time was not put on record", "cause", err)
-			}
-		})
-	})
+	n.work.Go(func() { n.tickAlone(ctx) })
 }
 
 // Examine has this node attested again, and fetches what vendors have published
@@ -300,9 +295,10 @@ func (n *Node) assemble(ctx context.Context) error {
 	}
 	n.core = core.New(core.Config{Runtimes: n.runtimesConfig(), Replica: n.replica, Root: n.root, Keyring: ring, Authn: n.authn, Sessions: n.sessions, Now: n.cfg.Clock.Now,
 		Serving: n.mayServe,
-		Admits:  n.admits, Audit: n.audit,
-		Evidence: core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
-		MaxApps:  n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
+		Admits:  n.admits, Leads: n.replica.Leads, Audit: n.audit,
+		Evidence:  core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
+		MaxPerApp: n.gate.AppMost(),
+		MaxApps:   n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
 	if n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock); err != nil {
 		return err
 	}
@@ -399,9 +395,6 @@ func (n *Node) Close() error {
 	n.closing.Do(func() {
 		if n.core != nil {
 			n.core.Watches().End()
-		}
-		if n.gate != nil {
-			n.gate.End()
 		}
 		n.stopWork()
 		n.work.Wait()

@@ -55,9 +55,9 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	rule, f := view.Rule(), view.Founding()
+	rule, f, ca := view.Rule(), view.Founding(), n.issuer.ca()
 	ev, err := n.evidenceFor(ctx, n.standing.strangers, attest.ReportData(attest.ForService, attest.Binding{
-		Keys: n.issuer.publicKeys(), Domain: n.who.domain,
+		Keys: n.issuer.publicKeys(ca), Domain: n.who.domain,
 		PolicySerial: rule.Policy.Serial, PolicyDigest: rule.Policy.Digest(), Nonce: nonce}))
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (n *Node) Proof(ctx context.Context, nonce []byte) (*kms.Proof, error) {
 	return &kms.Proof{
 		Evidence: kms.Evidence{TEE: string(ev.TEE), Quote: ev.Quote, Collateral: ev.Collateral},
 		Domain:   n.who.domain, Node: n.who.node, Charter: f.Charter, Bootstrap: f.Bootstrap,
-		Amendments: rule.Amendments, Policy: rule.Envelope, Authority: n.issuer.ca.Raw,
+		Amendments: rule.Amendments, Policy: rule.Envelope, Authority: ca.Raw,
 	}, nil
 }
 

@@ -15,9 +15,7 @@ import (
 const (
 	// lookInterval is how often a node looks after its part in the domain where
 	// nothing wakes it earlier.
-	lookInterval = time.Second
-	// quorumTick is how often domain time moves where a quorum keeps it.
-	quorumTick = time.Second
+	lookInterval = 200 * time.Millisecond
 	// patience is for how many intervals a node waits for the leader's tick before it
 	// moves domain time itself: a leader whose host has stopped its clock does not
 	// stop the domain's.
@@ -232,6 +230,7 @@ func (m *members) configure(ctx context.Context, view *state.View) (err error) {
 		default:
 			return true
 		}
+		m.nudge() // one change at a time, and the next at once
 		return false
 	})
 	for _, id := range slices.Concat(voters, learners) {
@@ -254,7 +253,7 @@ func (m *members) dismiss(ctx context.Context, id kms.NodeID) error {
 // tick moves domain time on where a quorum keeps it.
 func (m *members) tick(ctx context.Context) {
 	last, waited := int64(0), 0
-	m.node.cfg.Clock.Every(ctx, quorumTick, func() {
+	m.node.ticks(ctx, func() {
 		view := m.node.machine.View()
 		if !view.QuorumTime() {
 			return

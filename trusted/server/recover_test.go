@@ -8,7 +8,6 @@ import (
 
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
-	"github.com/holdfast-kms/holdfast/trusted/server"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
 
@@ -238,4 +237,77 @@ func TestRestoreByRoot(t *testing.T) {
 	sealed.opens(t, node)
 }
 
-var _ = server.Survey
+// TestRecoveryDealtAnew: an amendment names others to hold recovery keys, and the
+// recovery key is dealt to them; those who held shares open nothing that comes after.
+func TestRecoveryDealtAnew(t *testing.T) {
+	d := trustedtest.NewDomain(t, 1)
+	node := d.Nodes[0]
+	app := node.Enrol()
+	if st := node.Server().Status(); st.Recoverable {
+		t.Error("recoverable without recovery keys")
+	}
+	var holders []*govern.PrivateKey
+	a := d.Rulers.Founding.Standing.DraftAmendment(d.Rulers.Founding.Policy)
+	for range 2 {
+		k, err := govern.NewPrivateKey(govern.ECDSAP256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders, a.RecoveryKeys = append(holders, k), append(a.RecoveryKeys, k.Public())
+	}
+	a.RecoveryThreshold = 2
+	keys := append(append([]*govern.PrivateKey{d.Rulers.Owner}, d.Rulers.Signers[:2]...), holders...)
+	if _, err := node.Core().Amend(ctx, d.Rulers.Sign(govern.AmendmentType, a.Canonical(), keys...)); err != nil {
+		t.Fatal(err)
+	}
+	node.Server().MaintainGenerations()
+	eventually(t, func() (bool, error) {
+		if !node.Server().Status().Recoverable {
+			return false, errors.New("not recoverable")
+		}
+		return true, nil
+	})
+	sealed := seal(t, app, node)
+	saved := node.Backup()
+	_ = node.Stop()
+	machine := d.Machine()
+	c, err := machine.PrepareRestore(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := d.Recovery(c, func(r *govern.Recovery) { r.Amendments = 1 })
+	if err := machine.Restore(saved, doc, d.Hand(saved, c, holders[0]), d.Hand(saved, c, holders[1])); err != nil {
+		t.Fatal(err)
+	}
+	sealed.opens(t, machine)
+}
+
+// TestSurvivorOfRejoin: where nodes that start join anew, one that finds nobody
+// keeps what it has, and a recovery has it carry on.
+func TestSurvivorOfRejoin(t *testing.T) {
+	d := trustedtest.NewDomain(t, 3)
+	app := d.Nodes[0].Enrol()
+	sealed := seal(t, app, d.Nodes[0])
+	a := d.Rulers.Founding.Standing.DraftAmendment(d.Rulers.Founding.Policy)
+	a.RestartMode = govern.Rejoin
+	if _, err := d.Nodes[0].Core().Amend(ctx, d.Rulers.Sign(govern.AmendmentType, a.Canonical(), append([]*govern.PrivateKey{d.Rulers.Owner}, d.Rulers.Signers[:2]...)...)); err != nil {
+		t.Fatal(err)
+	}
+	survivor := d.Nodes[2]
+	eventually(t, func() (bool, error) { return true, survivor.Server().RulesWritten() })
+	stopAll(d)
+	if err := survivor.StartWithin(2 * time.Second); err == nil {
+		t.Fatal("it serves an old state")
+	}
+	c, err := survivor.Survey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := survivor.Recover(d.Recovery(c, func(r *govern.Recovery) { r.Amendments = 1 })); err != nil {
+		t.Fatal(err)
+	}
+	sealed.opens(t, survivor)
+	d.Nodes[0], d.Nodes[2] = survivor, d.Nodes[0]
+	sealed.opens(t, d.Grow())
+	d.AwaitVoters(2)
+}

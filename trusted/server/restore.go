@@ -63,6 +63,9 @@ func Restore(ctx context.Context, cfg Config, from Restoration) (*Node, error) {
 	if err := r.mayRestore(from.Recovery); err != nil {
 		return nil, err
 	}
+	if err := r.unused(ctx, cfg, from.Recovery); err != nil {
+		return nil, err
+	}
 	if err := r.takeSecrets(from.Shares); err != nil {
 		return nil, err
 	}
@@ -178,6 +181,22 @@ func (r *restoring) mayRestore(document []byte) error {
 			WithHint("give the backup that owner and signers have seen")
 	}
 	return nil
+}
+
+// unused refuses a recovery that the state on this disk has come from already: it
+// would have the domain forget what it acknowledged since. A disk whose log does not
+// open tells nothing.
+func (r *restoring) unused(ctx context.Context, cfg Config, document []byte) error {
+	if r.receiver != nil {
+		return nil
+	}
+	now, err := openRemains(ctx, cfg)
+	if err != nil {
+		r.node.cfg.Logger.Warn("what the folder holds does not open, and is set aside", "cause", err)
+		return nil
+	}
+	err = now.machine.View().UnusedRecovery(document)
+	return errors.Join(err, now.store.Close())
 }
 
 // takeSecrets brings the master secrets together: those of this disk, or what the

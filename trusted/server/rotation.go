@@ -49,6 +49,7 @@ type generations struct {
 	statusMu sync.Mutex
 	trouble  error // why the last walk left something where it was
 	counted  state.Wrapped
+	exposed  int       // keys that are to be replaced
 	index    uint64    // that counted is of
 	recount  time.Time // not before
 }
@@ -142,17 +143,19 @@ func (g *generations) nudge() {
 // run does what there is to do until ctx ends.
 func (g *generations) run(ctx context.Context) {
 	for {
+		changed := g.node.replica.LeaderChanged()
 		g.maintain(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.wake:
+		case <-changed: // it may be this node's work now
 		}
 	}
 }
 
 func (g *generations) maintain(ctx context.Context) {
-	if g.node.core.RotationDue() {
+	if g.node.replica.Leads() && g.node.core.RotationDue() {
 		if _, err := g.rotate(ctx, nil); err != nil {
 			g.node.cfg.Logger.Error("the master secret's rotation is due and does not succeed", "cause", err)
 		}
@@ -164,6 +167,7 @@ func (g *generations) maintain(ctx context.Context) {
 		g.node.cfg.Logger.Error("the recovery key is not dealt to those whom the charter names now", "cause", err)
 	}
 	g.rewrap(ctx)
+	g.remedy(ctx)
 }
 
 // rotate makes the next generation and puts it in use.
@@ -289,10 +293,11 @@ func (g *generations) finish() error {
 }
 
 // rewrap walks through the state until a walk finds nothing to move, or nothing
-// that can be moved.
+// that can be moved. The node that leads does, and goes on where another one left
+// off.
 func (g *generations) rewrap(ctx context.Context) {
 	total := 0
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && g.node.replica.Leads() {
 		view, err := g.node.replica.Local()
 		if err != nil || view.Wrapped().Before(view.Generation()) == 0 {
 			break
@@ -315,7 +320,7 @@ func (g *generations) walk(ctx context.Context) (moved int, err error) {
 	defer done()
 	g.node.cfg.Clock.Every(walking, rewrapPause, func() {
 		var over bool
-		if over, err = w.Step(walking); over || err != nil {
+		if over, err = w.Step(walking); over || err != nil || !g.node.replica.Leads() {
 			done()
 		}
 	})
@@ -341,6 +346,7 @@ func (n *Node) MasterSecrets(context.Context) (kms.MasterSecrets, error) {
 	for _, known := range view.Generations() {
 		m.Generations = append(m.Generations, shown(known, counted[known.Number]))
 	}
+	m.Compromises = n.compromises(view)
 	if trouble != nil { // which record it is, the node's log says
 		m.Troubles = append(m.Troubles, "a secret cannot be re-wrapped: see the node's log")
 	}
@@ -354,7 +360,7 @@ func (g *generations) count(view *state.View) (state.Wrapped, error) {
 	defer g.statusMu.Unlock()
 	start := g.node.cfg.Clock.Now()
 	if g.counted == nil || g.index != view.Index() && !start.Before(g.recount) {
-		g.counted, g.index = view.Wrapped(), view.Index()
+		g.counted, g.exposed, g.index = view.Wrapped(), view.ToReplace(), view.Index()
 		end := g.node.cfg.Clock.Now()
 		g.recount = end.Add(countShare * max(0, end.Sub(start)))
 	}

@@ -9,10 +9,11 @@ import (
 // Where none was, that costs next to nothing.
 const keepInterval = 5 * time.Second
 
-// keepSecrets moves secrets to the current versions of the keys that protect them.
+// keepSecrets moves secrets to the current versions of the keys that protect them,
+// where this node leads: once is enough.
 func (n *Node) keepSecrets(ctx context.Context) {
 	total := 0
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && n.replica.Leads() {
 		moved, err := n.core.KeepSecrets(ctx)
 		if err != nil {
 			n.cfg.Logger.Warn("a secret was not moved to the current version of its key", "cause", err)

@@ -23,8 +23,7 @@ const (
 	// selfCheckInterval is how often a node has itself attested again: often
 	// enough that a revocation ends its service the same day.
 	selfCheckInterval = time.Hour
-	// tickInterval is how often domain time is put on record, so that a host that
-	// sets its clock back and restarts a node gains at most this much.
+	// tickInterval is how often a node looks after what is not urgent.
 	tickInterval = time.Minute
 )
 

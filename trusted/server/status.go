@@ -35,7 +35,7 @@ func (n *Node) Status() kms.Status {
 func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time) {
 	claims, at, fault := n.standing.view()
 	s.Secure = !view.Simulated() && !claims.Simulated
-	s.Attestation = fmt.Sprintf("%s, evidence %s old", claims.TEE, now.Sub(at).Round(time.Second))
+	s.Attestation = fmt.Sprintf("%s, evidence %s old", claims.TEE, max(0, now.Sub(at)).Round(time.Second))
 	if claims.Status != "" {
 		s.Attestation += ", TCB " + string(claims.Status)
 	}

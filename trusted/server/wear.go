@@ -5,9 +5,10 @@ import (
 )
 
 // wear looks after what use does to keys until ctx ends: it notes when they were
-// used last, and rotates those whose period has passed or that have encrypted
-// so often that they are to be replaced. Every node of a domain does; who is
-// second finds the work done.
+// used last, and rotates those that have encrypted so often that they are to be
+// replaced, as it is its own requests that find that. Two nodes may find it of one
+// key; who is second finds the work done. Keys whose period has passed are the
+// leader's.
 func (n *Node) wear(ctx context.Context) {
 	n.core.Reckon()
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, epochInterval, n.core.Reckon) })

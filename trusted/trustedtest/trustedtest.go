@@ -402,14 +402,38 @@ func (a *App) MustCaller() *server.Caller {
 	return c
 }
 
-// A Clock is a host's clock that can be moved.
+// A Clock is a host's clock that can be moved and stopped.
 type Clock struct {
 	wallclock.Clock
 	offset atomic.Int64
+	stands atomic.Pointer[time.Time]
 }
 
 // Now is the host's time.
-func (c *Clock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.offset.Load())) }
+func (c *Clock) Now() time.Time {
+	if at := c.stands.Load(); at != nil {
+		return *at
+	}
+	return c.Clock.Now().Add(time.Duration(c.offset.Load()))
+}
+
+// Every calls nothing while the clock stands.
+func (c *Clock) Every(ctx context.Context, d time.Duration, f func()) {
+	c.Clock.Every(ctx, d, func() {
+		if c.stands.Load() == nil {
+			f()
+		}
+	})
+}
+
+// Stop has the clock stand, until Go.
+func (c *Clock) Stop() {
+	now := c.Now()
+	c.stands.Store(&now)
+}
+
+// Go has the clock go on, at the time that it is then.
+func (c *Clock) Go() { c.stands.Store(nil) }
 
 // Move jumps the clock, either way.
 func (c *Clock) Move(by time.Duration) { c.offset.Add(int64(by)) }

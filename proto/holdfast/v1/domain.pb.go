@@ -81,6 +81,7 @@ type GetStatusResponse struct {
 	LeftToRewrap             uint64                 `protobuf:"varint,22,opt,name=left_to_rewrap,json=leftToRewrap,proto3" json:"left_to_rewrap,omitempty"` // secrets under older generations; it may lag a little
 	LastRotation             *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_rotation,json=lastRotation,proto3" json:"last_rotation,omitempty"`
 	NextRotation             *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"` // absent: on demand alone
+	Compromises              []*Compromise          `protobuf:"bytes,25,rep,name=compromises,proto3" json:"compromises,omitempty"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -248,6 +249,90 @@ func (x *GetStatusResponse) GetNextRotation() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetStatusResponse) GetCompromises() []*Compromise {
+	if x != nil {
+		return x.Compromises
+	}
+	return nil
+}
+
+// Compromise is a generation that others know.
+type Compromise struct {
+	state                  protoimpl.MessageState `protogen:"open.v1"`
+	Generation             uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Declared               *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=declared,proto3" json:"declared,omitempty"`
+	CredentialsRefusedFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=credentials_refused_from,json=credentialsRefusedFrom,proto3" json:"credentials_refused_from,omitempty"`
+	Finished               *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=finished,proto3" json:"finished,omitempty"`                  // absent: the domain is still at work
+	KeysLeft               uint64                 `protobuf:"varint,5,opt,name=keys_left,json=keysLeft,proto3" json:"keys_left,omitempty"` // that are still to get a new version; it may lag a little
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Compromise) Reset() {
+	*x = Compromise{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compromise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compromise) ProtoMessage() {}
+
+func (x *Compromise) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compromise.ProtoReflect.Descriptor instead.
+func (*Compromise) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Compromise) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Compromise) GetDeclared() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
+}
+
+func (x *Compromise) GetCredentialsRefusedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CredentialsRefusedFrom
+	}
+	return nil
+}
+
+func (x *Compromise) GetFinished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *Compromise) GetKeysLeft() uint64 {
+	if x != nil {
+		return x.KeysLeft
+	}
+	return 0
+}
+
 // Generation is what anybody may know of a generation of the master secret.
 type Generation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -263,7 +348,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_holdfast_v1_domain_proto_msgTypes[2]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +360,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_domain_proto_msgTypes[2]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +373,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{2}
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -342,7 +427,7 @@ type RotateMasterSecretRequest struct {
 
 func (x *RotateMasterSecretRequest) Reset() {
 	*x = RotateMasterSecretRequest{}
-	mi := &file_holdfast_v1_domain_proto_msgTypes[3]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +439,7 @@ func (x *RotateMasterSecretRequest) String() string {
 func (*RotateMasterSecretRequest) ProtoMessage() {}
 
 func (x *RotateMasterSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_domain_proto_msgTypes[3]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +452,7 @@ func (x *RotateMasterSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateMasterSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateMasterSecretRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{3}
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RotateMasterSecretRequest) GetOrder() string {
@@ -386,7 +471,7 @@ type RotateMasterSecretResponse struct {
 
 func (x *RotateMasterSecretResponse) Reset() {
 	*x = RotateMasterSecretResponse{}
-	mi := &file_holdfast_v1_domain_proto_msgTypes[4]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +483,7 @@ func (x *RotateMasterSecretResponse) String() string {
 func (*RotateMasterSecretResponse) ProtoMessage() {}
 
 func (x *RotateMasterSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_domain_proto_msgTypes[4]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +496,7 @@ func (x *RotateMasterSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateMasterSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateMasterSecretResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{4}
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RotateMasterSecretResponse) GetGeneration() *Generation {
@@ -430,7 +515,7 @@ type RetireGenerationRequest struct {
 
 func (x *RetireGenerationRequest) Reset() {
 	*x = RetireGenerationRequest{}
-	mi := &file_holdfast_v1_domain_proto_msgTypes[5]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +527,7 @@ func (x *RetireGenerationRequest) String() string {
 func (*RetireGenerationRequest) ProtoMessage() {}
 
 func (x *RetireGenerationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_domain_proto_msgTypes[5]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +540,7 @@ func (x *RetireGenerationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireGenerationRequest.ProtoReflect.Descriptor instead.
 func (*RetireGenerationRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{5}
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RetireGenerationRequest) GetOrder() string {
@@ -475,7 +560,7 @@ type RetireGenerationResponse struct {
 
 func (x *RetireGenerationResponse) Reset() {
 	*x = RetireGenerationResponse{}
-	mi := &file_holdfast_v1_domain_proto_msgTypes[6]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +572,7 @@ func (x *RetireGenerationResponse) String() string {
 func (*RetireGenerationResponse) ProtoMessage() {}
 
 func (x *RetireGenerationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_domain_proto_msgTypes[6]
+	mi := &file_holdfast_v1_domain_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +585,7 @@ func (x *RetireGenerationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireGenerationResponse.ProtoReflect.Descriptor instead.
 func (*RetireGenerationResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{6}
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RetireGenerationResponse) GetGeneration() uint32 {
@@ -517,12 +602,409 @@ func (x *RetireGenerationResponse) GetRemains() []string {
 	return nil
 }
 
+type DeclareCompromiseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         string                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"` // DSSE envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclareCompromiseRequest) Reset() {
+	*x = DeclareCompromiseRequest{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclareCompromiseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclareCompromiseRequest) ProtoMessage() {}
+
+func (x *DeclareCompromiseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclareCompromiseRequest.ProtoReflect.Descriptor instead.
+func (*DeclareCompromiseRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeclareCompromiseRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+type DeclareCompromiseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclareCompromiseResponse) Reset() {
+	*x = DeclareCompromiseResponse{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclareCompromiseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclareCompromiseResponse) ProtoMessage() {}
+
+func (x *DeclareCompromiseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclareCompromiseResponse.ProtoReflect.Descriptor instead.
+func (*DeclareCompromiseResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DeclareCompromiseResponse) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+type ListExposedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         string                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"` // DSSE envelope
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // where the page before ended; empty: from the first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExposedRequest) Reset() {
+	*x = ListExposedRequest{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExposedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExposedRequest) ProtoMessage() {}
+
+func (x *ListExposedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExposedRequest.ProtoReflect.Descriptor instead.
+func (*ListExposedRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListExposedRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *ListExposedRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type ListExposedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exposed       []*Exposed             `protobuf:"bytes,1,rep,name=exposed,proto3" json:"exposed,omitempty"`
+	Next          string                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // empty: that was all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExposedResponse) Reset() {
+	*x = ListExposedResponse{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExposedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExposedResponse) ProtoMessage() {}
+
+func (x *ListExposedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExposedResponse.ProtoReflect.Descriptor instead.
+func (*ListExposedResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListExposedResponse) GetExposed() []*Exposed {
+	if x != nil {
+		return x.Exposed
+	}
+	return nil
+}
+
+func (x *ListExposedResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+// Exposed is a key, a credential or a secret that others may know.
+type Exposed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	KeyId         string                 `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Spec          string                 `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Versions      []uint32               `protobuf:"varint,4,rep,packed,name=versions,proto3" json:"versions,omitempty"` // of the key
+	Replaced      bool                   `protobuf:"varint,5,opt,name=replaced,proto3" json:"replaced,omitempty"`        // the key has a version that nobody knows
+	CredentialId  string                 `protobuf:"bytes,6,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	RefusedFrom   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=refused_from,json=refusedFrom,proto3" json:"refused_from,omitempty"` // the credential
+	Secret        string                 `protobuf:"bytes,8,opt,name=secret,proto3" json:"secret,omitempty"`                              // its name
+	Values        []uint32               `protobuf:"varint,9,rep,packed,name=values,proto3" json:"values,omitempty"`                      // versions of the secret
+	Advice        string                 `protobuf:"bytes,10,opt,name=advice,proto3" json:"advice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exposed) Reset() {
+	*x = Exposed{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exposed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exposed) ProtoMessage() {}
+
+func (x *Exposed) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exposed.ProtoReflect.Descriptor instead.
+func (*Exposed) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Exposed) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *Exposed) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *Exposed) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *Exposed) GetVersions() []uint32 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *Exposed) GetReplaced() bool {
+	if x != nil {
+		return x.Replaced
+	}
+	return false
+}
+
+func (x *Exposed) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *Exposed) GetRefusedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefusedFrom
+	}
+	return nil
+}
+
+func (x *Exposed) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *Exposed) GetValues() []uint32 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Exposed) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
+type ReplaceAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         string                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"` // DSSE envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceAuthorityRequest) Reset() {
+	*x = ReplaceAuthorityRequest{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceAuthorityRequest) ProtoMessage() {}
+
+func (x *ReplaceAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReplaceAuthorityRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+type ReplaceAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   string                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // of the new authority, PEM: to compare, not to trust
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceAuthorityResponse) Reset() {
+	*x = ReplaceAuthorityResponse{}
+	mi := &file_holdfast_v1_domain_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceAuthorityResponse) ProtoMessage() {}
+
+func (x *ReplaceAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_domain_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_domain_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplaceAuthorityResponse) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
 var File_holdfast_v1_domain_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_domain_proto_rawDesc = "" +
 	"\n" +
 	"\x18holdfast/v1/domain.proto\x12\vholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xe3\x05\n" +
+	"\x10GetStatusRequest\"\x9e\x06\n" +
 	"\x11GetStatusResponse\x12\x1b\n" +
 	"\tdomain_id\x18\x01 \x01(\tR\bdomainId\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x17\n" +
@@ -546,7 +1028,17 @@ const file_holdfast_v1_domain_proto_rawDesc = "" +
 	"\vgenerations\x18\x15 \x03(\v2\x17.holdfast.v1.GenerationR\vgenerations\x12$\n" +
 	"\x0eleft_to_rewrap\x18\x16 \x01(\x04R\fleftToRewrap\x12?\n" +
 	"\rlast_rotation\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\flastRotation\x12?\n" +
-	"\rnext_rotation\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\fnextRotation\"\xe7\x01\n" +
+	"\rnext_rotation\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\fnextRotation\x129\n" +
+	"\vcompromises\x18\x19 \x03(\v2\x17.holdfast.v1.CompromiseR\vcompromises\"\x8f\x02\n" +
+	"\n" +
+	"Compromise\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x126\n" +
+	"\bdeclared\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeclared\x12T\n" +
+	"\x18credentials_refused_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x16credentialsRefusedFrom\x126\n" +
+	"\bfinished\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12\x1b\n" +
+	"\tkeys_left\x18\x05 \x01(\x04R\bkeysLeft\"\xe7\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -568,11 +1060,42 @@ const file_holdfast_v1_domain_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
 	"generation\x12\x18\n" +
-	"\aremains\x18\x02 \x03(\tR\aremains2\xa3\x02\n" +
+	"\aremains\x18\x02 \x03(\tR\aremains\"0\n" +
+	"\x18DeclareCompromiseRequest\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\tR\x05order\";\n" +
+	"\x19DeclareCompromiseResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\"@\n" +
+	"\x12ListExposedRequest\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\tR\x05order\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"Y\n" +
+	"\x13ListExposedResponse\x12.\n" +
+	"\aexposed\x18\x01 \x03(\v2\x14.holdfast.v1.ExposedR\aexposed\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xaf\x02\n" +
+	"\aExposed\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x12\n" +
+	"\x04spec\x18\x03 \x01(\tR\x04spec\x12\x1a\n" +
+	"\bversions\x18\x04 \x03(\rR\bversions\x12\x1a\n" +
+	"\breplaced\x18\x05 \x01(\bR\breplaced\x12#\n" +
+	"\rcredential_id\x18\x06 \x01(\tR\fcredentialId\x12=\n" +
+	"\frefused_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vrefusedFrom\x12\x16\n" +
+	"\x06secret\x18\b \x01(\tR\x06secret\x12\x16\n" +
+	"\x06values\x18\t \x03(\rR\x06values\x12\x16\n" +
+	"\x06advice\x18\n" +
+	" \x01(\tR\x06advice\"/\n" +
+	"\x17ReplaceAuthorityRequest\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\tR\x05order\"<\n" +
+	"\x18ReplaceAuthorityResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate2\xba\x04\n" +
 	"\rDomainService\x12J\n" +
 	"\tGetStatus\x12\x1d.holdfast.v1.GetStatusRequest\x1a\x1e.holdfast.v1.GetStatusResponse\x12e\n" +
 	"\x12RotateMasterSecret\x12&.holdfast.v1.RotateMasterSecretRequest\x1a'.holdfast.v1.RotateMasterSecretResponse\x12_\n" +
-	"\x10RetireGeneration\x12$.holdfast.v1.RetireGenerationRequest\x1a%.holdfast.v1.RetireGenerationResponseB?Z=github.com/holdfast-kms/holdfast/proto/holdfast/v1;holdfastv1b\x06proto3"
+	"\x10RetireGeneration\x12$.holdfast.v1.RetireGenerationRequest\x1a%.holdfast.v1.RetireGenerationResponse\x12b\n" +
+	"\x11DeclareCompromise\x12%.holdfast.v1.DeclareCompromiseRequest\x1a&.holdfast.v1.DeclareCompromiseResponse\x12P\n" +
+	"\vListExposed\x12\x1f.holdfast.v1.ListExposedRequest\x1a .holdfast.v1.ListExposedResponse\x12_\n" +
+	"\x10ReplaceAuthority\x12$.holdfast.v1.ReplaceAuthorityRequest\x1a%.holdfast.v1.ReplaceAuthorityResponseB?Z=github.com/holdfast-kms/holdfast/proto/holdfast/v1;holdfastv1b\x06proto3"
 
 var (
 	file_holdfast_v1_domain_proto_rawDescOnce sync.Once
@@ -586,36 +1109,56 @@ func file_holdfast_v1_domain_proto_rawDescGZIP() []byte {
 	return file_holdfast_v1_domain_proto_rawDescData
 }
 
-var file_holdfast_v1_domain_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_holdfast_v1_domain_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_holdfast_v1_domain_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),           // 0: holdfast.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),          // 1: holdfast.v1.GetStatusResponse
-	(*Generation)(nil),                 // 2: holdfast.v1.Generation
-	(*RotateMasterSecretRequest)(nil),  // 3: holdfast.v1.RotateMasterSecretRequest
-	(*RotateMasterSecretResponse)(nil), // 4: holdfast.v1.RotateMasterSecretResponse
-	(*RetireGenerationRequest)(nil),    // 5: holdfast.v1.RetireGenerationRequest
-	(*RetireGenerationResponse)(nil),   // 6: holdfast.v1.RetireGenerationResponse
-	(*timestamppb.Timestamp)(nil),      // 7: google.protobuf.Timestamp
+	(*Compromise)(nil),                 // 2: holdfast.v1.Compromise
+	(*Generation)(nil),                 // 3: holdfast.v1.Generation
+	(*RotateMasterSecretRequest)(nil),  // 4: holdfast.v1.RotateMasterSecretRequest
+	(*RotateMasterSecretResponse)(nil), // 5: holdfast.v1.RotateMasterSecretResponse
+	(*RetireGenerationRequest)(nil),    // 6: holdfast.v1.RetireGenerationRequest
+	(*RetireGenerationResponse)(nil),   // 7: holdfast.v1.RetireGenerationResponse
+	(*DeclareCompromiseRequest)(nil),   // 8: holdfast.v1.DeclareCompromiseRequest
+	(*DeclareCompromiseResponse)(nil),  // 9: holdfast.v1.DeclareCompromiseResponse
+	(*ListExposedRequest)(nil),         // 10: holdfast.v1.ListExposedRequest
+	(*ListExposedResponse)(nil),        // 11: holdfast.v1.ListExposedResponse
+	(*Exposed)(nil),                    // 12: holdfast.v1.Exposed
+	(*ReplaceAuthorityRequest)(nil),    // 13: holdfast.v1.ReplaceAuthorityRequest
+	(*ReplaceAuthorityResponse)(nil),   // 14: holdfast.v1.ReplaceAuthorityResponse
+	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
 }
 var file_holdfast_v1_domain_proto_depIdxs = []int32{
-	7,  // 0: holdfast.v1.GetStatusResponse.domain_time:type_name -> google.protobuf.Timestamp
-	2,  // 1: holdfast.v1.GetStatusResponse.generations:type_name -> holdfast.v1.Generation
-	7,  // 2: holdfast.v1.GetStatusResponse.last_rotation:type_name -> google.protobuf.Timestamp
-	7,  // 3: holdfast.v1.GetStatusResponse.next_rotation:type_name -> google.protobuf.Timestamp
-	7,  // 4: holdfast.v1.Generation.created:type_name -> google.protobuf.Timestamp
-	7,  // 5: holdfast.v1.Generation.retired:type_name -> google.protobuf.Timestamp
-	2,  // 6: holdfast.v1.RotateMasterSecretResponse.generation:type_name -> holdfast.v1.Generation
-	0,  // 7: holdfast.v1.DomainService.GetStatus:input_type -> holdfast.v1.GetStatusRequest
-	3,  // 8: holdfast.v1.DomainService.RotateMasterSecret:input_type -> holdfast.v1.RotateMasterSecretRequest
-	5,  // 9: holdfast.v1.DomainService.RetireGeneration:input_type -> holdfast.v1.RetireGenerationRequest
-	1,  // 10: holdfast.v1.DomainService.GetStatus:output_type -> holdfast.v1.GetStatusResponse
-	4,  // 11: holdfast.v1.DomainService.RotateMasterSecret:output_type -> holdfast.v1.RotateMasterSecretResponse
-	6,  // 12: holdfast.v1.DomainService.RetireGeneration:output_type -> holdfast.v1.RetireGenerationResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	15, // 0: holdfast.v1.GetStatusResponse.domain_time:type_name -> google.protobuf.Timestamp
+	3,  // 1: holdfast.v1.GetStatusResponse.generations:type_name -> holdfast.v1.Generation
+	15, // 2: holdfast.v1.GetStatusResponse.last_rotation:type_name -> google.protobuf.Timestamp
+	15, // 3: holdfast.v1.GetStatusResponse.next_rotation:type_name -> google.protobuf.Timestamp
+	2,  // 4: holdfast.v1.GetStatusResponse.compromises:type_name -> holdfast.v1.Compromise
+	15, // 5: holdfast.v1.Compromise.declared:type_name -> google.protobuf.Timestamp
+	15, // 6: holdfast.v1.Compromise.credentials_refused_from:type_name -> google.protobuf.Timestamp
+	15, // 7: holdfast.v1.Compromise.finished:type_name -> google.protobuf.Timestamp
+	15, // 8: holdfast.v1.Generation.created:type_name -> google.protobuf.Timestamp
+	15, // 9: holdfast.v1.Generation.retired:type_name -> google.protobuf.Timestamp
+	3,  // 10: holdfast.v1.RotateMasterSecretResponse.generation:type_name -> holdfast.v1.Generation
+	12, // 11: holdfast.v1.ListExposedResponse.exposed:type_name -> holdfast.v1.Exposed
+	15, // 12: holdfast.v1.Exposed.refused_from:type_name -> google.protobuf.Timestamp
+	0,  // 13: holdfast.v1.DomainService.GetStatus:input_type -> holdfast.v1.GetStatusRequest
+	4,  // 14: holdfast.v1.DomainService.RotateMasterSecret:input_type -> holdfast.v1.RotateMasterSecretRequest
+	6,  // 15: holdfast.v1.DomainService.RetireGeneration:input_type -> holdfast.v1.RetireGenerationRequest
+	8,  // 16: holdfast.v1.DomainService.DeclareCompromise:input_type -> holdfast.v1.DeclareCompromiseRequest
+	10, // 17: holdfast.v1.DomainService.ListExposed:input_type -> holdfast.v1.ListExposedRequest
+	13, // 18: holdfast.v1.DomainService.ReplaceAuthority:input_type -> holdfast.v1.ReplaceAuthorityRequest
+	1,  // 19: holdfast.v1.DomainService.GetStatus:output_type -> holdfast.v1.GetStatusResponse
+	5,  // 20: holdfast.v1.DomainService.RotateMasterSecret:output_type -> holdfast.v1.RotateMasterSecretResponse
+	7,  // 21: holdfast.v1.DomainService.RetireGeneration:output_type -> holdfast.v1.RetireGenerationResponse
+	9,  // 22: holdfast.v1.DomainService.DeclareCompromise:output_type -> holdfast.v1.DeclareCompromiseResponse
+	11, // 23: holdfast.v1.DomainService.ListExposed:output_type -> holdfast.v1.ListExposedResponse
+	14, // 24: holdfast.v1.DomainService.ReplaceAuthority:output_type -> holdfast.v1.ReplaceAuthorityResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_domain_proto_init() }
@@ -629,7 +1172,7 @@ func file_holdfast_v1_domain_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_domain_proto_rawDesc), len(file_holdfast_v1_domain_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -97,7 +97,7 @@ func (a *Authenticator) Authenticate(view *state.View, c kms.Credential, now tim
 	if good := m.verify(c.Signed, c.MAC); !good || cred == nil {
 		return Principal{}, errUnauthenticated
 	}
-	if cred.Expired(now.UnixNano()) {
+	if cred.Expired(now.UnixNano()) || view.CredentialRefused(cred, now) {
 		return Principal{}, errUnauthenticated
 	}
 	p := Principal{Credential: cred, Time: c.Time}

@@ -86,6 +86,10 @@ type Command struct {
 	//	*Command_RecoverDomain
 	//	*Command_PutRecovery
 	//	*Command_OrderBackup
+	//	*Command_DeclareCompromise
+	//	*Command_ReplaceAuthority
+	//	*Command_ReplaceExposed
+	//	*Command_FinishCompromise
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -604,6 +608,42 @@ func (x *Command) GetOrderBackup() *OrderBackup {
 	return nil
 }
 
+func (x *Command) GetDeclareCompromise() *DeclareCompromise {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeclareCompromise); ok {
+			return x.DeclareCompromise
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReplaceAuthority() *ReplaceAuthority {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ReplaceAuthority); ok {
+			return x.ReplaceAuthority
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReplaceExposed() *ReplaceExposed {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ReplaceExposed); ok {
+			return x.ReplaceExposed
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFinishCompromise() *FinishCompromise {
+	if x != nil {
+		if x, ok := x.Op.(*Command_FinishCompromise); ok {
+			return x.FinishCompromise
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -804,6 +844,22 @@ type Command_OrderBackup struct {
 	OrderBackup *OrderBackup `protobuf:"bytes,72,opt,name=order_backup,json=orderBackup,proto3,oneof"`
 }
 
+type Command_DeclareCompromise struct {
+	DeclareCompromise *DeclareCompromise `protobuf:"bytes,120,opt,name=declare_compromise,json=declareCompromise,proto3,oneof"`
+}
+
+type Command_ReplaceAuthority struct {
+	ReplaceAuthority *ReplaceAuthority `protobuf:"bytes,121,opt,name=replace_authority,json=replaceAuthority,proto3,oneof"`
+}
+
+type Command_ReplaceExposed struct {
+	ReplaceExposed *ReplaceExposed `protobuf:"bytes,122,opt,name=replace_exposed,json=replaceExposed,proto3,oneof"`
+}
+
+type Command_FinishCompromise struct {
+	FinishCompromise *FinishCompromise `protobuf:"bytes,123,opt,name=finish_compromise,json=finishCompromise,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_PutApp) isCommand_Op() {}
@@ -901,6 +957,14 @@ func (*Command_RecoverDomain) isCommand_Op() {}
 func (*Command_PutRecovery) isCommand_Op() {}
 
 func (*Command_OrderBackup) isCommand_Op() {}
+
+func (*Command_DeclareCompromise) isCommand_Op() {}
+
+func (*Command_ReplaceAuthority) isCommand_Op() {}
+
+func (*Command_ReplaceExposed) isCommand_Op() {}
+
+func (*Command_FinishCompromise) isCommand_Op() {}
 
 // Audit is what an audit entry of the change says that the state would not tell
 // later. It is kept until a head of the node's says that the entry is there.
@@ -1024,6 +1088,7 @@ type AuditHead struct {
 	Settled       uint64                 `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"` // changes up to this index that the node owed entries of have them
 	Key           []byte                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`          // the audit key of the generation, where the state lacks it
 	Voucher       []byte                 `protobuf:"bytes,9,opt,name=voucher,proto3" json:"voucher,omitempty"`  // for key
+	Taken         uint64                 `protobuf:"varint,10,opt,name=taken,proto3" json:"taken,omitempty"`    // changes up to this index that removed nodes owed entries of have them in this node's log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1119,6 +1184,13 @@ func (x *AuditHead) GetVoucher() []byte {
 		return x.Voucher
 	}
 	return nil
+}
+
+func (x *AuditHead) GetTaken() uint64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
 }
 
 // AuditChain is what the state knows of a node's audit log.
@@ -1589,6 +1661,7 @@ type Authority struct {
 	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // X.509, DER
 	Generation    uint32                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	WrappedKey    []byte                 `protobuf:"bytes,3,opt,name=wrapped_key,json=wrappedKey,proto3" json:"wrapped_key,omitempty"` // PKCS #8
+	Once          uint32                 `protobuf:"varint,70,opt,name=once,proto3" json:"once,omitempty"`                             // 1 + the oldest generation it was wrapped under, if another; set by the state alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1644,6 +1717,281 @@ func (x *Authority) GetWrappedKey() []byte {
 	return nil
 }
 
+func (x *Authority) GetOnce() uint32 {
+	if x != nil {
+		return x.Once
+	}
+	return 0
+}
+
+// DeclareCompromise says that others know a generation of the master secret. The
+// rest follows from the state: what was ever wrapped under it is replaced.
+type DeclareCompromise struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         []byte                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"` // the signers' envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclareCompromise) Reset() {
+	*x = DeclareCompromise{}
+	mi := &file_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclareCompromise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclareCompromise) ProtoMessage() {}
+
+func (x *DeclareCompromise) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclareCompromise.ProtoReflect.Descriptor instead.
+func (*DeclareCompromise) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeclareCompromise) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// ReplaceAuthority puts another certificate authority in the place of the one
+// there is: as an order says, or because it is due.
+type ReplaceAuthority struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authority     *Authority             `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	Replaces      []byte                 `protobuf:"bytes,2,opt,name=replaces,proto3" json:"replaces,omitempty"` // the certificate that it was made for
+	Order         []byte                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"`       // an operator's or the owner's envelope; empty: it is due
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceAuthority) Reset() {
+	*x = ReplaceAuthority{}
+	mi := &file_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceAuthority) ProtoMessage() {}
+
+func (x *ReplaceAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceAuthority.ProtoReflect.Descriptor instead.
+func (*ReplaceAuthority) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReplaceAuthority) GetAuthority() *Authority {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *ReplaceAuthority) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
+}
+
+func (x *ReplaceAuthority) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// ReplaceExposed gives keys new versions because their current one was wrapped
+// under a compromised generation. Keys that changed meanwhile are left out.
+type ReplaceExposed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*NewVersion          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceExposed) Reset() {
+	*x = ReplaceExposed{}
+	mi := &file_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceExposed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceExposed) ProtoMessage() {}
+
+func (x *ReplaceExposed) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceExposed.ProtoReflect.Descriptor instead.
+func (*ReplaceExposed) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReplaceExposed) GetKeys() []*NewVersion {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// FinishCompromise retires a compromised generation that nothing hangs on any more.
+type FinishCompromise struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishCompromise) Reset() {
+	*x = FinishCompromise{}
+	mi := &file_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishCompromise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishCompromise) ProtoMessage() {}
+
+func (x *FinishCompromise) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishCompromise.ProtoReflect.Descriptor instead.
+func (*FinishCompromise) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FinishCompromise) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// Compromise is a generation that others know.
+type Compromise struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Declared      int64                  `protobuf:"varint,2,opt,name=declared,proto3" json:"declared,omitempty"` // when it was, first
+	Refused       int64                  `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`   // from when on credentials that were wrapped under it are
+	Finished      int64                  `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"` // 0: there is more to replace
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compromise) Reset() {
+	*x = Compromise{}
+	mi := &file_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compromise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compromise) ProtoMessage() {}
+
+func (x *Compromise) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compromise.ProtoReflect.Descriptor instead.
+func (*Compromise) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Compromise) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Compromise) GetDeclared() int64 {
+	if x != nil {
+		return x.Declared
+	}
+	return 0
+}
+
+func (x *Compromise) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Compromise) GetFinished() int64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
 type PutApp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -1656,7 +2004,7 @@ type PutApp struct {
 
 func (x *PutApp) Reset() {
 	*x = PutApp{}
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +2016,7 @@ func (x *PutApp) String() string {
 func (*PutApp) ProtoMessage() {}
 
 func (x *PutApp) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[10]
+	mi := &file_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +2029,7 @@ func (x *PutApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApp.ProtoReflect.Descriptor instead.
 func (*PutApp) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{10}
+	return file_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutApp) GetApp() *App {
@@ -1725,7 +2073,7 @@ type Admission struct {
 
 func (x *Admission) Reset() {
 	*x = Admission{}
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +2085,7 @@ func (x *Admission) String() string {
 func (*Admission) ProtoMessage() {}
 
 func (x *Admission) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[11]
+	mi := &file_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +2098,7 @@ func (x *Admission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admission.ProtoReflect.Descriptor instead.
 func (*Admission) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{11}
+	return file_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Admission) GetId() []byte {
@@ -1784,7 +2132,7 @@ type SetPolicy struct {
 
 func (x *SetPolicy) Reset() {
 	*x = SetPolicy{}
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2144,7 @@ func (x *SetPolicy) String() string {
 func (*SetPolicy) ProtoMessage() {}
 
 func (x *SetPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[12]
+	mi := &file_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2157,7 @@ func (x *SetPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicy.ProtoReflect.Descriptor instead.
 func (*SetPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{12}
+	return file_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetPolicy) GetEnvelope() []byte {
@@ -1829,7 +2177,7 @@ type SetAmendment struct {
 
 func (x *SetAmendment) Reset() {
 	*x = SetAmendment{}
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2189,7 @@ func (x *SetAmendment) String() string {
 func (*SetAmendment) ProtoMessage() {}
 
 func (x *SetAmendment) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[13]
+	mi := &file_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2202,7 @@ func (x *SetAmendment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAmendment.ProtoReflect.Descriptor instead.
 func (*SetAmendment) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{13}
+	return file_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetAmendment) GetEnvelope() []byte {
@@ -1880,7 +2228,7 @@ type PutGeneration struct {
 
 func (x *PutGeneration) Reset() {
 	*x = PutGeneration{}
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2240,7 @@ func (x *PutGeneration) String() string {
 func (*PutGeneration) ProtoMessage() {}
 
 func (x *PutGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[14]
+	mi := &file_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2253,7 @@ func (x *PutGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGeneration.ProtoReflect.Descriptor instead.
 func (*PutGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{14}
+	return file_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutGeneration) GetGeneration() uint32 {
@@ -1965,7 +2313,7 @@ type Rewrap struct {
 
 func (x *Rewrap) Reset() {
 	*x = Rewrap{}
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2325,7 @@ func (x *Rewrap) String() string {
 func (*Rewrap) ProtoMessage() {}
 
 func (x *Rewrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[15]
+	mi := &file_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2338,7 @@ func (x *Rewrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrap.ProtoReflect.Descriptor instead.
 func (*Rewrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{15}
+	return file_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Rewrap) GetGeneration() uint32 {
@@ -2042,7 +2390,7 @@ type Rewrapped struct {
 
 func (x *Rewrapped) Reset() {
 	*x = Rewrapped{}
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2402,7 @@ func (x *Rewrapped) String() string {
 func (*Rewrapped) ProtoMessage() {}
 
 func (x *Rewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[16]
+	mi := &file_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2415,7 @@ func (x *Rewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrapped.ProtoReflect.Descriptor instead.
 func (*Rewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{16}
+	return file_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Rewrapped) GetId() []byte {
@@ -2116,7 +2464,7 @@ type RetireGeneration struct {
 
 func (x *RetireGeneration) Reset() {
 	*x = RetireGeneration{}
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2476,7 @@ func (x *RetireGeneration) String() string {
 func (*RetireGeneration) ProtoMessage() {}
 
 func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[17]
+	mi := &file_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2489,7 @@ func (x *RetireGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireGeneration.ProtoReflect.Descriptor instead.
 func (*RetireGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{17}
+	return file_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetireGeneration) GetGeneration() uint32 {
@@ -2169,7 +2517,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2529,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[18]
+	mi := &file_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2542,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{18}
+	return file_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutCredential) GetCredential() *Credential {
@@ -2233,7 +2581,7 @@ type SetCredential struct {
 
 func (x *SetCredential) Reset() {
 	*x = SetCredential{}
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2593,7 @@ func (x *SetCredential) String() string {
 func (*SetCredential) ProtoMessage() {}
 
 func (x *SetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[19]
+	mi := &file_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2606,7 @@ func (x *SetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCredential.ProtoReflect.Descriptor instead.
 func (*SetCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{19}
+	return file_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetCredential) GetId() []byte {
@@ -2306,7 +2654,7 @@ type RevokeCredential struct {
 
 func (x *RevokeCredential) Reset() {
 	*x = RevokeCredential{}
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2666,7 @@ func (x *RevokeCredential) String() string {
 func (*RevokeCredential) ProtoMessage() {}
 
 func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[20]
+	mi := &file_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2679,7 @@ func (x *RevokeCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCredential.ProtoReflect.Descriptor instead.
 func (*RevokeCredential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{20}
+	return file_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeCredential) GetId() []byte {
@@ -2358,7 +2706,7 @@ type PutQuotePolicy struct {
 
 func (x *PutQuotePolicy) Reset() {
 	*x = PutQuotePolicy{}
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2718,7 @@ func (x *PutQuotePolicy) String() string {
 func (*PutQuotePolicy) ProtoMessage() {}
 
 func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[21]
+	mi := &file_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2731,7 @@ func (x *PutQuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuotePolicy.ProtoReflect.Descriptor instead.
 func (*PutQuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{21}
+	return file_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutQuotePolicy) GetPolicy() *QuotePolicy {
@@ -2414,7 +2762,7 @@ type QuotePolicy struct {
 
 func (x *QuotePolicy) Reset() {
 	*x = QuotePolicy{}
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2774,7 @@ func (x *QuotePolicy) String() string {
 func (*QuotePolicy) ProtoMessage() {}
 
 func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[22]
+	mi := &file_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2787,7 @@ func (x *QuotePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotePolicy.ProtoReflect.Descriptor instead.
 func (*QuotePolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{22}
+	return file_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *QuotePolicy) GetId() []byte {
@@ -2491,7 +2839,7 @@ type SetCondition struct {
 
 func (x *SetCondition) Reset() {
 	*x = SetCondition{}
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2851,7 @@ func (x *SetCondition) String() string {
 func (*SetCondition) ProtoMessage() {}
 
 func (x *SetCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[23]
+	mi := &file_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2864,7 @@ func (x *SetCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCondition.ProtoReflect.Descriptor instead.
 func (*SetCondition) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{23}
+	return file_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetCondition) GetKey() []byte {
@@ -2558,7 +2906,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2918,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[24]
+	mi := &file_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2931,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{24}
+	return file_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Tick) GetReadings() []*Reading {
@@ -2604,7 +2952,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2964,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[25]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2977,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{25}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Reading) GetNode() []byte {
@@ -2661,7 +3009,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +3021,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[26]
+	mi := &file_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +3034,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{26}
+	return file_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutNode) GetBy() []byte {
@@ -2743,7 +3091,7 @@ type ApproveNode struct {
 
 func (x *ApproveNode) Reset() {
 	*x = ApproveNode{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +3103,7 @@ func (x *ApproveNode) String() string {
 func (*ApproveNode) ProtoMessage() {}
 
 func (x *ApproveNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +3116,7 @@ func (x *ApproveNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNode.ProtoReflect.Descriptor instead.
 func (*ApproveNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApproveNode) GetBy() []byte {
@@ -2804,7 +3152,7 @@ type AnnounceNode struct {
 
 func (x *AnnounceNode) Reset() {
 	*x = AnnounceNode{}
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3164,7 @@ func (x *AnnounceNode) String() string {
 func (*AnnounceNode) ProtoMessage() {}
 
 func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[28]
+	mi := &file_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3177,7 @@ func (x *AnnounceNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceNode.ProtoReflect.Descriptor instead.
 func (*AnnounceNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{28}
+	return file_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AnnounceNode) GetBy() []byte {
@@ -2866,7 +3214,7 @@ type RemoveNode struct {
 
 func (x *RemoveNode) Reset() {
 	*x = RemoveNode{}
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3226,7 @@ func (x *RemoveNode) String() string {
 func (*RemoveNode) ProtoMessage() {}
 
 func (x *RemoveNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[29]
+	mi := &file_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +3239,7 @@ func (x *RemoveNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
 func (*RemoveNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{29}
+	return file_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveNode) GetBy() []byte {
@@ -2933,7 +3281,7 @@ type RaiseFeature struct {
 
 func (x *RaiseFeature) Reset() {
 	*x = RaiseFeature{}
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3293,7 @@ func (x *RaiseFeature) String() string {
 func (*RaiseFeature) ProtoMessage() {}
 
 func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[30]
+	mi := &file_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3306,7 @@ func (x *RaiseFeature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseFeature.ProtoReflect.Descriptor instead.
 func (*RaiseFeature) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{30}
+	return file_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RaiseFeature) GetBy() []byte {
@@ -2987,7 +3335,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3347,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[31]
+	mi := &file_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3360,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{31}
+	return file_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Checkpoint) GetIndex() uint64 {
@@ -3041,7 +3389,7 @@ type RecoverDomain struct {
 
 func (x *RecoverDomain) Reset() {
 	*x = RecoverDomain{}
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3401,7 @@ func (x *RecoverDomain) String() string {
 func (*RecoverDomain) ProtoMessage() {}
 
 func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[32]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3414,7 @@ func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverDomain.ProtoReflect.Descriptor instead.
 func (*RecoverDomain) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{32}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecoverDomain) GetDocument() []byte {
@@ -3094,7 +3442,7 @@ type PutRecovery struct {
 
 func (x *PutRecovery) Reset() {
 	*x = PutRecovery{}
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3454,7 @@ func (x *PutRecovery) String() string {
 func (*PutRecovery) ProtoMessage() {}
 
 func (x *PutRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[33]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3467,7 @@ func (x *PutRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecovery.ProtoReflect.Descriptor instead.
 func (*PutRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{33}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutRecovery) GetBy() []byte {
@@ -3146,7 +3494,7 @@ type OrderBackup struct {
 
 func (x *OrderBackup) Reset() {
 	*x = OrderBackup{}
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3506,7 @@ func (x *OrderBackup) String() string {
 func (*OrderBackup) ProtoMessage() {}
 
 func (x *OrderBackup) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[34]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3519,7 @@ func (x *OrderBackup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBackup.ProtoReflect.Descriptor instead.
 func (*OrderBackup) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{34}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OrderBackup) GetOrder() []byte {
@@ -3195,7 +3543,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3555,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[35]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3568,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{35}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Recovery) GetPublicKey() []byte {
@@ -3268,7 +3616,7 @@ type RecoveryShare struct {
 
 func (x *RecoveryShare) Reset() {
 	*x = RecoveryShare{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3280,7 +3628,7 @@ func (x *RecoveryShare) String() string {
 func (*RecoveryShare) ProtoMessage() {}
 
 func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3293,7 +3641,7 @@ func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryShare.ProtoReflect.Descriptor instead.
 func (*RecoveryShare) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecoveryShare) GetKey() []byte {
@@ -3320,7 +3668,7 @@ type SealedGeneration struct {
 
 func (x *SealedGeneration) Reset() {
 	*x = SealedGeneration{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3680,7 @@ func (x *SealedGeneration) String() string {
 func (*SealedGeneration) ProtoMessage() {}
 
 func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3693,7 @@ func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedGeneration.ProtoReflect.Descriptor instead.
 func (*SealedGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SealedGeneration) GetNumber() uint32 {
@@ -3374,7 +3722,7 @@ type PastRecovery struct {
 
 func (x *PastRecovery) Reset() {
 	*x = PastRecovery{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3734,7 @@ func (x *PastRecovery) String() string {
 func (*PastRecovery) ProtoMessage() {}
 
 func (x *PastRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3747,7 @@ func (x *PastRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecovery.ProtoReflect.Descriptor instead.
 func (*PastRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PastRecovery) GetDocument() []byte {
@@ -3435,7 +3783,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3795,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3808,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -3487,7 +3835,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3847,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3860,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -3541,7 +3889,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3553,7 +3901,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3566,7 +3914,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -3603,7 +3951,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3963,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3976,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -3671,7 +4019,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +4031,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +4044,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PutAlias) GetName() string {
@@ -3730,7 +4078,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +4090,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +4103,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -3785,7 +4133,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +4145,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +4158,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -3853,7 +4201,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3865,7 +4213,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3878,7 +4226,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -3916,7 +4264,7 @@ type Reserve struct {
 
 func (x *Reserve) Reset() {
 	*x = Reserve{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +4276,7 @@ func (x *Reserve) String() string {
 func (*Reserve) ProtoMessage() {}
 
 func (x *Reserve) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +4289,7 @@ func (x *Reserve) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
 func (*Reserve) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Reserve) GetKey() []byte {
@@ -3984,7 +4332,7 @@ type SetRotation struct {
 
 func (x *SetRotation) Reset() {
 	*x = SetRotation{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3996,7 +4344,7 @@ func (x *SetRotation) String() string {
 func (*SetRotation) ProtoMessage() {}
 
 func (x *SetRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4009,7 +4357,7 @@ func (x *SetRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
 func (*SetRotation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetRotation) GetKey() []byte {
@@ -4045,7 +4393,7 @@ type RotateDue struct {
 
 func (x *RotateDue) Reset() {
 	*x = RotateDue{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4405,7 @@ func (x *RotateDue) String() string {
 func (*RotateDue) ProtoMessage() {}
 
 func (x *RotateDue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4418,7 @@ func (x *RotateDue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
 func (*RotateDue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RotateDue) GetKeys() []*NewVersion {
@@ -4092,7 +4440,7 @@ type NewVersion struct {
 
 func (x *NewVersion) Reset() {
 	*x = NewVersion{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4452,7 @@ func (x *NewVersion) String() string {
 func (*NewVersion) ProtoMessage() {}
 
 func (x *NewVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4465,7 @@ func (x *NewVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
 func (*NewVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *NewVersion) GetKey() []byte {
@@ -4159,7 +4507,7 @@ type NoteUse struct {
 
 func (x *NoteUse) Reset() {
 	*x = NoteUse{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4171,7 +4519,7 @@ func (x *NoteUse) String() string {
 func (*NoteUse) ProtoMessage() {}
 
 func (x *NoteUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4184,7 +4532,7 @@ func (x *NoteUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
 func (*NoteUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *NoteUse) GetSince() int64 {
@@ -4211,7 +4559,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +4571,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +4584,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -4264,7 +4612,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4624,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4637,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -4323,7 +4671,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4683,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4696,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -4373,7 +4721,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +4733,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +4746,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -4413,7 +4761,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4773,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4786,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -4474,7 +4822,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4834,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4847,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PutSecret) GetSecret() *Secret {
@@ -4540,7 +4888,7 @@ type PutSecretVersion struct {
 
 func (x *PutSecretVersion) Reset() {
 	*x = PutSecretVersion{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4552,7 +4900,7 @@ func (x *PutSecretVersion) String() string {
 func (*PutSecretVersion) ProtoMessage() {}
 
 func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4565,7 +4913,7 @@ func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
 func (*PutSecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PutSecretVersion) GetName() string {
@@ -4623,7 +4971,7 @@ type SetSecret struct {
 
 func (x *SetSecret) Reset() {
 	*x = SetSecret{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +4983,7 @@ func (x *SetSecret) String() string {
 func (*SetSecret) ProtoMessage() {}
 
 func (x *SetSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +4996,7 @@ func (x *SetSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
 func (*SetSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SetSecret) GetName() string {
@@ -4694,7 +5042,7 @@ type LabelSecret struct {
 
 func (x *LabelSecret) Reset() {
 	*x = LabelSecret{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4706,7 +5054,7 @@ func (x *LabelSecret) String() string {
 func (*LabelSecret) ProtoMessage() {}
 
 func (x *LabelSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4719,7 +5067,7 @@ func (x *LabelSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
 func (*LabelSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *LabelSecret) GetName() string {
@@ -4769,7 +5117,7 @@ type DestroySecretVersion struct {
 
 func (x *DestroySecretVersion) Reset() {
 	*x = DestroySecretVersion{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4781,7 +5129,7 @@ func (x *DestroySecretVersion) String() string {
 func (*DestroySecretVersion) ProtoMessage() {}
 
 func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4794,7 +5142,7 @@ func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
 func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DestroySecretVersion) GetName() string {
@@ -4840,7 +5188,7 @@ type SetSecretKey struct {
 
 func (x *SetSecretKey) Reset() {
 	*x = SetSecretKey{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4852,7 +5200,7 @@ func (x *SetSecretKey) String() string {
 func (*SetSecretKey) ProtoMessage() {}
 
 func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4865,7 +5213,7 @@ func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
 func (*SetSecretKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetSecretKey) GetName() string {
@@ -4923,7 +5271,7 @@ type DeleteSecret struct {
 
 func (x *DeleteSecret) Reset() {
 	*x = DeleteSecret{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4935,7 +5283,7 @@ func (x *DeleteSecret) String() string {
 func (*DeleteSecret) ProtoMessage() {}
 
 func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4948,7 +5296,7 @@ func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
 func (*DeleteSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DeleteSecret) GetName() string {
@@ -4989,7 +5337,7 @@ type RestoreSecret struct {
 
 func (x *RestoreSecret) Reset() {
 	*x = RestoreSecret{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5001,7 +5349,7 @@ func (x *RestoreSecret) String() string {
 func (*RestoreSecret) ProtoMessage() {}
 
 func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5014,7 +5362,7 @@ func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
 func (*RestoreSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RestoreSecret) GetName() string {
@@ -5042,7 +5390,7 @@ type RewrapSecrets struct {
 
 func (x *RewrapSecrets) Reset() {
 	*x = RewrapSecrets{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5402,7 @@ func (x *RewrapSecrets) String() string {
 func (*RewrapSecrets) ProtoMessage() {}
 
 func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5415,7 @@ func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
 func (*RewrapSecrets) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
@@ -5091,7 +5439,7 @@ type SecretRewrapped struct {
 
 func (x *SecretRewrapped) Reset() {
 	*x = SecretRewrapped{}
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5103,7 +5451,7 @@ func (x *SecretRewrapped) String() string {
 func (*SecretRewrapped) ProtoMessage() {}
 
 func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5116,7 +5464,7 @@ func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
 func (*SecretRewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{66}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SecretRewrapped) GetApp() []byte {
@@ -5161,7 +5509,7 @@ type SecretWrap struct {
 
 func (x *SecretWrap) Reset() {
 	*x = SecretWrap{}
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5173,7 +5521,7 @@ func (x *SecretWrap) String() string {
 func (*SecretWrap) ProtoMessage() {}
 
 func (x *SecretWrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5186,7 +5534,7 @@ func (x *SecretWrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
 func (*SecretWrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{67}
+	return file_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SecretWrap) GetNumber() uint32 {
@@ -5243,7 +5591,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5255,7 +5603,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5268,7 +5616,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{68}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Secret) GetId() []byte {
@@ -5400,7 +5748,7 @@ type SecretLabel struct {
 
 func (x *SecretLabel) Reset() {
 	*x = SecretLabel{}
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5412,7 +5760,7 @@ func (x *SecretLabel) String() string {
 func (*SecretLabel) ProtoMessage() {}
 
 func (x *SecretLabel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5425,7 +5773,7 @@ func (x *SecretLabel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
 func (*SecretLabel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{69}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SecretLabel) GetName() string {
@@ -5457,7 +5805,7 @@ type SecretVersion struct {
 
 func (x *SecretVersion) Reset() {
 	*x = SecretVersion{}
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5469,7 +5817,7 @@ func (x *SecretVersion) String() string {
 func (*SecretVersion) ProtoMessage() {}
 
 func (x *SecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5482,7 +5830,7 @@ func (x *SecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
 func (*SecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{70}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SecretVersion) GetNumber() uint32 {
@@ -5530,7 +5878,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5542,7 +5890,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5555,7 +5903,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{71}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *App) GetId() []byte {
@@ -5582,14 +5930,15 @@ type Credential struct {
 	Generation    uint32                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
 	Wrapped       []byte                 `protobuf:"bytes,7,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
 	Revision      uint64                 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	Name          string                 `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"` // for people
+	Name          string                 `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`   // for people
+	Once          uint32                 `protobuf:"varint,70,opt,name=once,proto3" json:"once,omitempty"` // 1 + the oldest generation it was wrapped under, if another; set by the state alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5601,7 +5950,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5614,7 +5963,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{72}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Credential) GetId() []byte {
@@ -5680,6 +6029,13 @@ func (x *Credential) GetName() string {
 	return ""
 }
 
+func (x *Credential) GetOnce() uint32 {
+	if x != nil {
+		return x.Once
+	}
+	return 0
+}
+
 type Key struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -5708,7 +6064,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5720,7 +6076,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5733,7 +6089,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{73}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Key) GetId() []byte {
@@ -5886,7 +6242,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5898,7 +6254,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5911,7 +6267,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{74}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Tag) GetName() string {
@@ -5936,13 +6292,14 @@ type KeyVersion struct {
 	Wrapped       []byte                 `protobuf:"bytes,4,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
 	State         uint32                 `protobuf:"varint,20,opt,name=state,proto3" json:"state,omitempty"`       // 0: enabled
 	Reserved      uint64                 `protobuf:"varint,30,opt,name=reserved,proto3" json:"reserved,omitempty"` // invocations that nodes have set aside, whether or not they were used
+	Once          uint32                 `protobuf:"varint,70,opt,name=once,proto3" json:"once,omitempty"`         // 1 + the oldest generation it was wrapped under, if another; set by the state alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5954,7 +6311,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5967,7 +6324,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{75}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -6012,6 +6369,13 @@ func (x *KeyVersion) GetReserved() uint64 {
 	return 0
 }
 
+func (x *KeyVersion) GetOnce() uint32 {
+	if x != nil {
+		return x.Once
+	}
+	return 0
+}
+
 // Generation is what anybody may know of a generation of the master secret.
 type Generation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6028,7 +6392,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6040,7 +6404,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6053,7 +6417,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{76}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -6116,7 +6480,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6128,7 +6492,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6141,7 +6505,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{77}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -6182,7 +6546,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6194,7 +6558,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6207,7 +6571,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{78}
+	return file_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Node) GetId() []byte {
@@ -6320,7 +6684,7 @@ type RemovedNode struct {
 
 func (x *RemovedNode) Reset() {
 	*x = RemovedNode{}
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6332,7 +6696,7 @@ func (x *RemovedNode) String() string {
 func (*RemovedNode) ProtoMessage() {}
 
 func (x *RemovedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6345,7 +6709,7 @@ func (x *RemovedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
 func (*RemovedNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{79}
+	return file_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RemovedNode) GetId() []byte {
@@ -6401,7 +6765,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6413,7 +6777,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6426,7 +6790,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{80}
+	return file_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -6754,7 +7118,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6766,7 +7130,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6779,7 +7143,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{81}
+	return file_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -6830,32 +7194,34 @@ type Header struct {
 	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
 	Found         *Found                 `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`
-	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                           // the last revision given out
-	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"`  // seconds
-	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                                // the envelope of the policy in force
-	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                         // evidence of a simulated platform was ever admitted
-	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`      // the envelope of one that waits for its time
-	Amendments    [][]byte               `protobuf:"bytes,10,rep,name=amendments,proto3" json:"amendments,omitempty"`                       // envelopes, oldest first
-	PolicySince   int64                  `protobuf:"varint,11,opt,name=policy_since,json=policySince,proto3" json:"policy_since,omitempty"` // when the policy in force came into force
-	Epoch         uint64                 `protobuf:"varint,25,opt,name=epoch,proto3" json:"epoch,omitempty"`                                // that began at epoch_from
-	EpochFrom     int64                  `protobuf:"varint,26,opt,name=epoch_from,json=epochFrom,proto3" json:"epoch_from,omitempty"`       // ns since 1970
-	EpochLength   int64                  `protobuf:"varint,27,opt,name=epoch_length,json=epochLength,proto3" json:"epoch_length,omitempty"` // ns; 0: epochs were not counted yet
-	Generations   []*Generation          `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"`                     // in order of their numbers
-	Authority     *Authority             `protobuf:"bytes,21,opt,name=authority,proto3" json:"authority,omitempty"`                         // as it is wrapped now
-	Voters        [][]byte               `protobuf:"bytes,30,rep,name=voters,proto3" json:"voters,omitempty"`                               // raft's, in order of their ids
-	Learners      [][]byte               `protobuf:"bytes,31,rep,name=learners,proto3" json:"learners,omitempty"`                           // so
-	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                             // digest over the results of all commands
-	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                     // the last ones, oldest first
-	Term          uint64                 `protobuf:"varint,34,opt,name=term,proto3" json:"term,omitempty"`                                  // of the entry at index
-	BackupAt      int64                  `protobuf:"varint,36,opt,name=backup_at,json=backupAt,proto3" json:"backup_at,omitempty"`          // when the last backup was ordered; 0: never
-	Recovery      *Recovery              `protobuf:"bytes,35,opt,name=recovery,proto3" json:"recovery,omitempty"`                           // without sealed generations: they are with the generations
+	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`                              // the last revision given out
+	ReplayFloor   int64                  `protobuf:"varint,6,opt,name=replay_floor,json=replayFloor,proto3" json:"replay_floor,omitempty"`     // seconds
+	Policy        []byte                 `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`                                   // the envelope of the policy in force
+	Simulated     bool                   `protobuf:"varint,8,opt,name=simulated,proto3" json:"simulated,omitempty"`                            // evidence of a simulated platform was ever admitted
+	NextPolicy    []byte                 `protobuf:"bytes,9,opt,name=next_policy,json=nextPolicy,proto3" json:"next_policy,omitempty"`         // the envelope of one that waits for its time
+	Amendments    [][]byte               `protobuf:"bytes,10,rep,name=amendments,proto3" json:"amendments,omitempty"`                          // envelopes, oldest first
+	PolicySince   int64                  `protobuf:"varint,11,opt,name=policy_since,json=policySince,proto3" json:"policy_since,omitempty"`    // when the policy in force came into force
+	Epoch         uint64                 `protobuf:"varint,25,opt,name=epoch,proto3" json:"epoch,omitempty"`                                   // that began at epoch_from
+	EpochFrom     int64                  `protobuf:"varint,26,opt,name=epoch_from,json=epochFrom,proto3" json:"epoch_from,omitempty"`          // ns since 1970
+	EpochLength   int64                  `protobuf:"varint,27,opt,name=epoch_length,json=epochLength,proto3" json:"epoch_length,omitempty"`    // ns; 0: epochs were not counted yet
+	Generations   []*Generation          `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"`                        // in order of their numbers
+	Authority     *Authority             `protobuf:"bytes,21,opt,name=authority,proto3" json:"authority,omitempty"`                            // as it is wrapped now
+	Voters        [][]byte               `protobuf:"bytes,30,rep,name=voters,proto3" json:"voters,omitempty"`                                  // raft's, in order of their ids
+	Learners      [][]byte               `protobuf:"bytes,31,rep,name=learners,proto3" json:"learners,omitempty"`                              // so
+	Results       []byte                 `protobuf:"bytes,32,opt,name=results,proto3" json:"results,omitempty"`                                // digest over the results of all commands
+	Checkpoints   []*Checkpoint          `protobuf:"bytes,33,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`                        // the last ones, oldest first
+	Term          uint64                 `protobuf:"varint,34,opt,name=term,proto3" json:"term,omitempty"`                                     // of the entry at index
+	Compromises   []*Compromise          `protobuf:"bytes,48,rep,name=compromises,proto3" json:"compromises,omitempty"`                        // in order of their generations
+	AuthorityDue  bool                   `protobuf:"varint,49,opt,name=authority_due,json=authorityDue,proto3" json:"authority_due,omitempty"` // it is to be replaced, whatever it was wrapped under
+	BackupAt      int64                  `protobuf:"varint,36,opt,name=backup_at,json=backupAt,proto3" json:"backup_at,omitempty"`             // when the last backup was ordered; 0: never
+	Recovery      *Recovery              `protobuf:"bytes,35,opt,name=recovery,proto3" json:"recovery,omitempty"`                              // without sealed generations: they are with the generations
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6867,7 +7233,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6880,7 +7246,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{82}
+	return file_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -7030,6 +7396,20 @@ func (x *Header) GetTerm() uint64 {
 	return 0
 }
 
+func (x *Header) GetCompromises() []*Compromise {
+	if x != nil {
+		return x.Compromises
+	}
+	return nil
+}
+
+func (x *Header) GetAuthorityDue() bool {
+	if x != nil {
+		return x.AuthorityDue
+	}
+	return false
+}
+
 func (x *Header) GetBackupAt() int64 {
 	if x != nil {
 		return x.BackupAt
@@ -7056,7 +7436,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7068,7 +7448,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7081,7 +7461,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{83}
+	return file_command_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -7116,7 +7496,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7128,7 +7508,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7141,7 +7521,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{84}
+	return file_command_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -7169,7 +7549,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7181,7 +7561,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7194,7 +7574,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{85}
+	return file_command_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -7224,7 +7604,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7236,7 +7616,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7249,7 +7629,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{86}
+	return file_command_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Done) GetId() []byte {
@@ -7289,7 +7669,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7301,7 +7681,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7314,7 +7694,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{87}
+	return file_command_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -7328,7 +7708,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\x88\x1b\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xcd\x1d\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -7395,7 +7775,11 @@ const file_command_proto_rawDesc = "" +
 	"checkpoint\x12G\n" +
 	"\x0erecover_domain\x18F \x01(\v2\x1e.holdfast.log.v1.RecoverDomainH\x00R\rrecoverDomain\x12A\n" +
 	"\fput_recovery\x18G \x01(\v2\x1c.holdfast.log.v1.PutRecoveryH\x00R\vputRecovery\x12A\n" +
-	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackupB\x04\n" +
+	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackup\x12S\n" +
+	"\x12declare_compromise\x18x \x01(\v2\".holdfast.log.v1.DeclareCompromiseH\x00R\x11declareCompromise\x12P\n" +
+	"\x11replace_authority\x18y \x01(\v2!.holdfast.log.v1.ReplaceAuthorityH\x00R\x10replaceAuthority\x12J\n" +
+	"\x0freplace_exposed\x18z \x01(\v2\x1f.holdfast.log.v1.ReplaceExposedH\x00R\x0ereplaceExposed\x12P\n" +
+	"\x11finish_compromise\x18{ \x01(\v2!.holdfast.log.v1.FinishCompromiseH\x00R\x10finishCompromiseB\x04\n" +
 	"\x02op\"\xdf\x01\n" +
 	"\x05Audit\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
@@ -7408,7 +7792,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x06 \x01(\fR\x03key\x12\x18\n" +
 	"\aversion\x18\a \x01(\rR\aversion\x12\x12\n" +
 	"\x04name\x18\b \x01(\tR\x04name\x12\x16\n" +
-	"\x06object\x18\t \x01(\tR\x06object\"\xdd\x01\n" +
+	"\x06object\x18\t \x01(\tR\x06object\"\xf3\x01\n" +
 	"\tAuditHead\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
@@ -7420,7 +7804,9 @@ const file_command_proto_rawDesc = "" +
 	"\tsignature\x18\x06 \x01(\fR\tsignature\x12\x18\n" +
 	"\asettled\x18\a \x01(\x04R\asettled\x12\x10\n" +
 	"\x03key\x18\b \x01(\fR\x03key\x12\x18\n" +
-	"\avoucher\x18\t \x01(\fR\avoucher\"\x80\x01\n" +
+	"\avoucher\x18\t \x01(\fR\avoucher\x12\x14\n" +
+	"\x05taken\x18\n" +
+	" \x01(\x04R\x05taken\"\x80\x01\n" +
 	"\n" +
 	"AuditChain\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12.\n" +
@@ -7466,14 +7852,35 @@ const file_command_proto_rawDesc = "" +
 	"\x05quote\x18\x02 \x01(\fR\x05quote\x12\x1e\n" +
 	"\n" +
 	"collateral\x18\x03 \x01(\fR\n" +
-	"collateral\"n\n" +
+	"collateral\"\x82\x01\n" +
 	"\tAuthority\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x1f\n" +
 	"\vwrapped_key\x18\x03 \x01(\fR\n" +
-	"wrappedKey\"\xc2\x01\n" +
+	"wrappedKey\x12\x12\n" +
+	"\x04once\x18F \x01(\rR\x04once\")\n" +
+	"\x11DeclareCompromise\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\fR\x05order\"~\n" +
+	"\x10ReplaceAuthority\x128\n" +
+	"\tauthority\x18\x01 \x01(\v2\x1a.holdfast.log.v1.AuthorityR\tauthority\x12\x1a\n" +
+	"\breplaces\x18\x02 \x01(\fR\breplaces\x12\x14\n" +
+	"\x05order\x18\x03 \x01(\fR\x05order\"A\n" +
+	"\x0eReplaceExposed\x12/\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1b.holdfast.log.v1.NewVersionR\x04keys\"2\n" +
+	"\x10FinishCompromise\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\"~\n" +
+	"\n" +
+	"Compromise\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x1a\n" +
+	"\bdeclared\x18\x02 \x01(\x03R\bdeclared\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\x03R\arefused\x12\x1a\n" +
+	"\bfinished\x18\x04 \x01(\x03R\bfinished\"\xc2\x01\n" +
 	"\x06PutApp\x12&\n" +
 	"\x03app\x18\x01 \x01(\v2\x14.holdfast.log.v1.AppR\x03app\x12;\n" +
 	"\n" +
@@ -7761,7 +8168,7 @@ const file_command_proto_rawDesc = "" +
 	"\x06sealed\x18\x05 \x01(\fR\x06sealed\"/\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\x03R\acreated\"\xee\x01\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\"\x82\x02\n" +
 	"\n" +
 	"Credential\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
@@ -7774,7 +8181,8 @@ const file_command_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\awrapped\x18\a \x01(\fR\awrapped\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x12\n" +
-	"\x04name\x18\t \x01(\tR\x04name\"\xce\x04\n" +
+	"\x04name\x18\t \x01(\tR\x04name\x12\x12\n" +
+	"\x04once\x18F \x01(\rR\x04once\"\xce\x04\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\fR\x03app\x12\x12\n" +
@@ -7801,7 +8209,7 @@ const file_command_proto_rawDesc = "" +
 	"\tlast_used\x18  \x01(\x03R\blastUsed\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xbe\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1e\n" +
@@ -7811,7 +8219,8 @@ const file_command_proto_rawDesc = "" +
 	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
 	"\awrapped\x18\x04 \x01(\fR\awrapped\x12\x14\n" +
 	"\x05state\x18\x14 \x01(\rR\x05state\x12\x1a\n" +
-	"\breserved\x18\x1e \x01(\x04R\breserved\"\xd6\x01\n" +
+	"\breserved\x18\x1e \x01(\x04R\breserved\x12\x12\n" +
+	"\x04once\x18F \x01(\rR\x04once\"\xd6\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
@@ -7880,7 +8289,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\x97\x06\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xfb\x06\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -7907,7 +8316,9 @@ const file_command_proto_rawDesc = "" +
 	"\blearners\x18\x1f \x03(\fR\blearners\x12\x18\n" +
 	"\aresults\x18  \x01(\fR\aresults\x12=\n" +
 	"\vcheckpoints\x18! \x03(\v2\x1b.holdfast.log.v1.CheckpointR\vcheckpoints\x12\x12\n" +
-	"\x04term\x18\" \x01(\x04R\x04term\x12\x1b\n" +
+	"\x04term\x18\" \x01(\x04R\x04term\x12=\n" +
+	"\vcompromises\x180 \x03(\v2\x1b.holdfast.log.v1.CompromiseR\vcompromises\x12#\n" +
+	"\rauthority_due\x181 \x01(\bR\fauthorityDue\x12\x1b\n" +
 	"\tbackup_at\x18$ \x01(\x03R\bbackupAt\x125\n" +
 	"\brecovery\x18# \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
@@ -7941,7 +8352,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),              // 0: holdfast.log.v1.Command
 	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
@@ -7953,206 +8364,218 @@ var file_command_proto_goTypes = []any{
 	(*Found)(nil),                // 7: holdfast.log.v1.Found
 	(*Evidence)(nil),             // 8: holdfast.log.v1.Evidence
 	(*Authority)(nil),            // 9: holdfast.log.v1.Authority
-	(*PutApp)(nil),               // 10: holdfast.log.v1.PutApp
-	(*Admission)(nil),            // 11: holdfast.log.v1.Admission
-	(*SetPolicy)(nil),            // 12: holdfast.log.v1.SetPolicy
-	(*SetAmendment)(nil),         // 13: holdfast.log.v1.SetAmendment
-	(*PutGeneration)(nil),        // 14: holdfast.log.v1.PutGeneration
-	(*Rewrap)(nil),               // 15: holdfast.log.v1.Rewrap
-	(*Rewrapped)(nil),            // 16: holdfast.log.v1.Rewrapped
-	(*RetireGeneration)(nil),     // 17: holdfast.log.v1.RetireGeneration
-	(*PutCredential)(nil),        // 18: holdfast.log.v1.PutCredential
-	(*SetCredential)(nil),        // 19: holdfast.log.v1.SetCredential
-	(*RevokeCredential)(nil),     // 20: holdfast.log.v1.RevokeCredential
-	(*PutQuotePolicy)(nil),       // 21: holdfast.log.v1.PutQuotePolicy
-	(*QuotePolicy)(nil),          // 22: holdfast.log.v1.QuotePolicy
-	(*SetCondition)(nil),         // 23: holdfast.log.v1.SetCondition
-	(*Tick)(nil),                 // 24: holdfast.log.v1.Tick
-	(*Reading)(nil),              // 25: holdfast.log.v1.Reading
-	(*PutNode)(nil),              // 26: holdfast.log.v1.PutNode
-	(*ApproveNode)(nil),          // 27: holdfast.log.v1.ApproveNode
-	(*AnnounceNode)(nil),         // 28: holdfast.log.v1.AnnounceNode
-	(*RemoveNode)(nil),           // 29: holdfast.log.v1.RemoveNode
-	(*RaiseFeature)(nil),         // 30: holdfast.log.v1.RaiseFeature
-	(*Checkpoint)(nil),           // 31: holdfast.log.v1.Checkpoint
-	(*RecoverDomain)(nil),        // 32: holdfast.log.v1.RecoverDomain
-	(*PutRecovery)(nil),          // 33: holdfast.log.v1.PutRecovery
-	(*OrderBackup)(nil),          // 34: holdfast.log.v1.OrderBackup
-	(*Recovery)(nil),             // 35: holdfast.log.v1.Recovery
-	(*RecoveryShare)(nil),        // 36: holdfast.log.v1.RecoveryShare
-	(*SealedGeneration)(nil),     // 37: holdfast.log.v1.SealedGeneration
-	(*PastRecovery)(nil),         // 38: holdfast.log.v1.PastRecovery
-	(*PutEphemeral)(nil),         // 39: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),               // 40: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),        // 41: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),      // 42: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),             // 43: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),          // 44: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),            // 45: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil),     // 46: holdfast.log.v1.ScheduleDeletion
-	(*Reserve)(nil),              // 47: holdfast.log.v1.Reserve
-	(*SetRotation)(nil),          // 48: holdfast.log.v1.SetRotation
-	(*RotateDue)(nil),            // 49: holdfast.log.v1.RotateDue
-	(*NewVersion)(nil),           // 50: holdfast.log.v1.NewVersion
-	(*NoteUse)(nil),              // 51: holdfast.log.v1.NoteUse
-	(*CancelDeletion)(nil),       // 52: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),          // 53: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),            // 54: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),        // 55: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),            // 56: holdfast.log.v1.ImportKey
-	(*PutSecret)(nil),            // 57: holdfast.log.v1.PutSecret
-	(*PutSecretVersion)(nil),     // 58: holdfast.log.v1.PutSecretVersion
-	(*SetSecret)(nil),            // 59: holdfast.log.v1.SetSecret
-	(*LabelSecret)(nil),          // 60: holdfast.log.v1.LabelSecret
-	(*DestroySecretVersion)(nil), // 61: holdfast.log.v1.DestroySecretVersion
-	(*SetSecretKey)(nil),         // 62: holdfast.log.v1.SetSecretKey
-	(*DeleteSecret)(nil),         // 63: holdfast.log.v1.DeleteSecret
-	(*RestoreSecret)(nil),        // 64: holdfast.log.v1.RestoreSecret
-	(*RewrapSecrets)(nil),        // 65: holdfast.log.v1.RewrapSecrets
-	(*SecretRewrapped)(nil),      // 66: holdfast.log.v1.SecretRewrapped
-	(*SecretWrap)(nil),           // 67: holdfast.log.v1.SecretWrap
-	(*Secret)(nil),               // 68: holdfast.log.v1.Secret
-	(*SecretLabel)(nil),          // 69: holdfast.log.v1.SecretLabel
-	(*SecretVersion)(nil),        // 70: holdfast.log.v1.SecretVersion
-	(*App)(nil),                  // 71: holdfast.log.v1.App
-	(*Credential)(nil),           // 72: holdfast.log.v1.Credential
-	(*Key)(nil),                  // 73: holdfast.log.v1.Key
-	(*Tag)(nil),                  // 74: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),           // 75: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),           // 76: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),           // 77: holdfast.log.v1.SpentOrder
-	(*Node)(nil),                 // 78: holdfast.log.v1.Node
-	(*RemovedNode)(nil),          // 79: holdfast.log.v1.RemovedNode
-	(*Record)(nil),               // 80: holdfast.log.v1.Record
-	(*Alias)(nil),                // 81: holdfast.log.v1.Alias
-	(*Header)(nil),               // 82: holdfast.log.v1.Header
-	(*Ephemeral)(nil),            // 83: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),           // 84: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),                 // 85: holdfast.log.v1.Seen
-	(*Done)(nil),                 // 86: holdfast.log.v1.Done
-	(*End)(nil),                  // 87: holdfast.log.v1.End
+	(*DeclareCompromise)(nil),    // 10: holdfast.log.v1.DeclareCompromise
+	(*ReplaceAuthority)(nil),     // 11: holdfast.log.v1.ReplaceAuthority
+	(*ReplaceExposed)(nil),       // 12: holdfast.log.v1.ReplaceExposed
+	(*FinishCompromise)(nil),     // 13: holdfast.log.v1.FinishCompromise
+	(*Compromise)(nil),           // 14: holdfast.log.v1.Compromise
+	(*PutApp)(nil),               // 15: holdfast.log.v1.PutApp
+	(*Admission)(nil),            // 16: holdfast.log.v1.Admission
+	(*SetPolicy)(nil),            // 17: holdfast.log.v1.SetPolicy
+	(*SetAmendment)(nil),         // 18: holdfast.log.v1.SetAmendment
+	(*PutGeneration)(nil),        // 19: holdfast.log.v1.PutGeneration
+	(*Rewrap)(nil),               // 20: holdfast.log.v1.Rewrap
+	(*Rewrapped)(nil),            // 21: holdfast.log.v1.Rewrapped
+	(*RetireGeneration)(nil),     // 22: holdfast.log.v1.RetireGeneration
+	(*PutCredential)(nil),        // 23: holdfast.log.v1.PutCredential
+	(*SetCredential)(nil),        // 24: holdfast.log.v1.SetCredential
+	(*RevokeCredential)(nil),     // 25: holdfast.log.v1.RevokeCredential
+	(*PutQuotePolicy)(nil),       // 26: holdfast.log.v1.PutQuotePolicy
+	(*QuotePolicy)(nil),          // 27: holdfast.log.v1.QuotePolicy
+	(*SetCondition)(nil),         // 28: holdfast.log.v1.SetCondition
+	(*Tick)(nil),                 // 29: holdfast.log.v1.Tick
+	(*Reading)(nil),              // 30: holdfast.log.v1.Reading
+	(*PutNode)(nil),              // 31: holdfast.log.v1.PutNode
+	(*ApproveNode)(nil),          // 32: holdfast.log.v1.ApproveNode
+	(*AnnounceNode)(nil),         // 33: holdfast.log.v1.AnnounceNode
+	(*RemoveNode)(nil),           // 34: holdfast.log.v1.RemoveNode
+	(*RaiseFeature)(nil),         // 35: holdfast.log.v1.RaiseFeature
+	(*Checkpoint)(nil),           // 36: holdfast.log.v1.Checkpoint
+	(*RecoverDomain)(nil),        // 37: holdfast.log.v1.RecoverDomain
+	(*PutRecovery)(nil),          // 38: holdfast.log.v1.PutRecovery
+	(*OrderBackup)(nil),          // 39: holdfast.log.v1.OrderBackup
+	(*Recovery)(nil),             // 40: holdfast.log.v1.Recovery
+	(*RecoveryShare)(nil),        // 41: holdfast.log.v1.RecoveryShare
+	(*SealedGeneration)(nil),     // 42: holdfast.log.v1.SealedGeneration
+	(*PastRecovery)(nil),         // 43: holdfast.log.v1.PastRecovery
+	(*PutEphemeral)(nil),         // 44: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 45: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 46: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 47: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 48: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 49: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 50: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 51: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 52: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 53: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 54: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 55: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 56: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 57: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 58: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 59: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 60: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 61: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 62: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 63: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 64: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 65: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 66: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 67: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 68: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 69: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 70: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 71: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 72: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 73: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 74: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 75: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 76: holdfast.log.v1.App
+	(*Credential)(nil),           // 77: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 78: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 79: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 80: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 81: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 82: holdfast.log.v1.SpentOrder
+	(*Node)(nil),                 // 83: holdfast.log.v1.Node
+	(*RemovedNode)(nil),          // 84: holdfast.log.v1.RemovedNode
+	(*Record)(nil),               // 85: holdfast.log.v1.Record
+	(*Alias)(nil),                // 86: holdfast.log.v1.Alias
+	(*Header)(nil),               // 87: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 88: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 89: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 90: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 91: holdfast.log.v1.Done
+	(*End)(nil),                  // 92: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	6,   // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	1,   // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
 	7,   // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
-	10,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	40,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	53,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	54,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	55,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	56,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
-	12,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
-	18,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
-	19,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
-	20,  // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
-	21,  // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
-	23,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
-	24,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
-	13,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	39,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
-	14,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
-	15,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
-	17,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	41,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	43,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	44,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	45,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	46,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	52,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	42,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	57,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
-	58,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
-	59,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
-	60,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
-	61,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
-	62,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
-	63,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
-	64,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
-	65,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
-	47,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
-	48,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
-	49,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
-	51,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	15,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
+	45,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	58,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	59,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	60,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	61,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	17,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
+	23,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
+	24,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
+	25,  // 12: holdfast.log.v1.Command.revoke_credential:type_name -> holdfast.log.v1.RevokeCredential
+	26,  // 13: holdfast.log.v1.Command.put_quote_policy:type_name -> holdfast.log.v1.PutQuotePolicy
+	28,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
+	29,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
+	18,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
+	44,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	19,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
+	20,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
+	22,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
+	46,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	48,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	49,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	50,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	51,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	57,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	47,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	62,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	63,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	64,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	65,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	66,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	67,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	68,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	69,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	70,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	52,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	53,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	54,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	56,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
 	2,   // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
-	26,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
-	27,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
-	28,  // 44: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
-	29,  // 45: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
-	30,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
-	31,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
-	32,  // 48: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
-	33,  // 49: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
-	34,  // 50: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
-	2,   // 51: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
-	4,   // 52: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
-	1,   // 53: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
-	9,   // 54: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	8,   // 55: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	78,  // 56: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
-	35,  // 57: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
-	71,  // 58: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	72,  // 59: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	11,  // 60: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	16,  // 61: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	16,  // 62: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	16,  // 63: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	66,  // 64: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	72,  // 65: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	19,  // 66: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	22,  // 67: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	25,  // 68: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
-	78,  // 69: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
-	78,  // 70: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
-	78,  // 71: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
-	35,  // 72: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
-	36,  // 73: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
-	37,  // 74: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
-	73,  // 75: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	75,  // 76: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	74,  // 77: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	50,  // 78: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
-	75,  // 79: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	75,  // 80: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	68,  // 81: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
-	70,  // 82: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
-	70,  // 83: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
-	67,  // 84: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
-	66,  // 85: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	67,  // 86: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
-	69,  // 87: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
-	75,  // 88: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	74,  // 89: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	82,  // 90: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	71,  // 91: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	72,  // 92: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	73,  // 93: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	85,  // 94: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	86,  // 95: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	87,  // 96: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	22,  // 97: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	11,  // 98: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	84,  // 99: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	83,  // 100: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	77,  // 101: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	81,  // 102: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	3,   // 103: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
-	5,   // 104: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
-	68,  // 105: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
-	70,  // 106: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
-	78,  // 107: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
-	79,  // 108: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
-	38,  // 109: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
-	7,   // 110: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	76,  // 111: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	9,   // 112: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	31,  // 113: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
-	35,  // 114: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
-	115, // [115:115] is the sub-list for method output_type
-	115, // [115:115] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	115, // [115:115] is the sub-list for extension extendee
-	0,   // [0:115] is the sub-list for field type_name
+	31,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
+	32,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
+	33,  // 44: holdfast.log.v1.Command.announce_node:type_name -> holdfast.log.v1.AnnounceNode
+	34,  // 45: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
+	35,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
+	36,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
+	37,  // 48: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
+	38,  // 49: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
+	39,  // 50: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
+	10,  // 51: holdfast.log.v1.Command.declare_compromise:type_name -> holdfast.log.v1.DeclareCompromise
+	11,  // 52: holdfast.log.v1.Command.replace_authority:type_name -> holdfast.log.v1.ReplaceAuthority
+	12,  // 53: holdfast.log.v1.Command.replace_exposed:type_name -> holdfast.log.v1.ReplaceExposed
+	13,  // 54: holdfast.log.v1.Command.finish_compromise:type_name -> holdfast.log.v1.FinishCompromise
+	2,   // 55: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,   // 56: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,   // 57: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,   // 58: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,   // 59: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	83,  // 60: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	40,  // 61: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
+	9,   // 62: holdfast.log.v1.ReplaceAuthority.authority:type_name -> holdfast.log.v1.Authority
+	55,  // 63: holdfast.log.v1.ReplaceExposed.keys:type_name -> holdfast.log.v1.NewVersion
+	76,  // 64: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	77,  // 65: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	16,  // 66: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	21,  // 67: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 68: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 69: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	71,  // 70: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	77,  // 71: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	24,  // 72: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	27,  // 73: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	30,  // 74: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	83,  // 75: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	83,  // 76: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	83,  // 77: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
+	40,  // 78: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
+	41,  // 79: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
+	42,  // 80: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
+	78,  // 81: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	80,  // 82: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	79,  // 83: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	55,  // 84: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	80,  // 85: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	80,  // 86: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	73,  // 87: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	75,  // 88: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	75,  // 89: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	72,  // 90: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	71,  // 91: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	72,  // 92: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	74,  // 93: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	80,  // 94: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	79,  // 95: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	87,  // 96: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	76,  // 97: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	77,  // 98: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	78,  // 99: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	90,  // 100: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	91,  // 101: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	92,  // 102: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	27,  // 103: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	16,  // 104: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	89,  // 105: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	88,  // 106: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	82,  // 107: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	86,  // 108: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,   // 109: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,   // 110: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	73,  // 111: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	75,  // 112: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	83,  // 113: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	84,  // 114: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	43,  // 115: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
+	7,   // 116: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	81,  // 117: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,   // 118: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	36,  // 119: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	14,  // 120: holdfast.log.v1.Header.compromises:type_name -> holdfast.log.v1.Compromise
+	40,  // 121: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
+	122, // [122:122] is the sub-list for method output_type
+	122, // [122:122] is the sub-list for method input_type
+	122, // [122:122] is the sub-list for extension type_name
+	122, // [122:122] is the sub-list for extension extendee
+	0,   // [0:122] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -8210,9 +8633,13 @@ func file_command_proto_init() {
 		(*Command_RecoverDomain)(nil),
 		(*Command_PutRecovery)(nil),
 		(*Command_OrderBackup)(nil),
+		(*Command_DeclareCompromise)(nil),
+		(*Command_ReplaceAuthority)(nil),
+		(*Command_ReplaceExposed)(nil),
+		(*Command_FinishCompromise)(nil),
 	}
-	file_command_proto_msgTypes[59].OneofWrappers = []any{}
-	file_command_proto_msgTypes[80].OneofWrappers = []any{
+	file_command_proto_msgTypes[64].OneofWrappers = []any{}
+	file_command_proto_msgTypes[85].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -8240,7 +8667,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   88,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

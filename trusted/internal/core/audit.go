@@ -26,6 +26,11 @@ type Audited struct{ caller *Caller }
 // audited does an operation and writes its entry.
 func audited[R, Out any](ctx context.Context, a *Audited, operation string, r R, do func(*Caller, context.Context, R) (Out, error)) (out Out, err error) {
 	c := a.caller
+	leave, err := c.begin()
+	if err != nil {
+		return out, err
+	}
+	defer leave()
 	if !c.core.auditing(c.view) {
 		return do(c, ctx, r)
 	}

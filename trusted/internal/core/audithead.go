@@ -28,6 +28,7 @@ type auditKeeper struct {
 	headAt   time.Time // by the host's clock, as the others
 	countsAt time.Time
 	owed     map[uint64]time.Time // changes without an entry, and since when they were seen
+	orphanAt time.Time            // when it was last looked for what removed nodes owe
 }
 
 // StartAudit writes the first entries of a node that has started: that it has, and
@@ -92,6 +93,7 @@ func (c *Core) keepAudit(ctx context.Context, last bool) error {
 			c.enter(ctx, view, &e)
 		}
 	}
+	c.takeOver(ctx, view, now)
 	h, fresh := c.cfg.Audit.Next(view.Policy().AuditSinks, k.last.Seq)
 	soon := !last && now.Sub(k.headAt) < headEvery && !now.Before(k.headAt)
 	if fresh == 0 || soon && fresh < headEntries {
@@ -109,6 +111,8 @@ func (c *Core) putHead(ctx context.Context, view *state.View, h *audit.Head) err
 	}
 	p := state.HeadProto(h)
 	p.Settled = c.settled(ctx, view, h.Seq)
+	taken, whole := c.taken(view, h.Seq)
+	p.Taken = taken
 	if _, known := view.AuditKey(h.Generation); !known {
 		key, err := c.cfg.Root.AuditKey(h.Generation)
 		if err != nil {
@@ -122,7 +126,9 @@ func (c *Core) putHead(ctx context.Context, view *state.View, h *audit.Head) err
 		return err
 	}
 	c.keeper.last = *h
-	c.cfg.Audit.Settle(p.GetSettled())
+	if whole { // else it is still to be known which entries are written
+		c.cfg.Audit.Settle(p.GetSettled())
+	}
 	c.cfg.Audit.PutHead(h)
 	return nil
 }
@@ -153,6 +159,38 @@ func (c *Core) settled(ctx context.Context, view *state.View, seq uint64) uint64
 	}
 	return settled
 }
+
+// takeOver writes the entries that removed nodes owed, where this node leads.
+func (c *Core) takeOver(ctx context.Context, view *state.View, now time.Time) {
+	k := &c.keeper
+	if !c.leads() || now.Sub(k.orphanAt) < headEvery && !now.Before(k.orphanAt) {
+		return
+	}
+	k.orphanAt = now
+	for _, o := range view.AuditOrphans() {
+		if c.cfg.Audit.Covered(o.Index) == 0 {
+			e := recovered(o)
+			copy(e.For[:], o.Audit.GetNode())
+			c.enter(ctx, view, e)
+		}
+	}
+}
+
+// taken is up to which index every change that removed nodes owed an entry of has
+// one in this node's log that a head covers; whole: that is all of them. A node
+// that does not lead says nothing of them.
+func (c *Core) taken(view *state.View, seq uint64) (index uint64, whole bool) {
+	for _, o := range view.AuditOrphans() {
+		if at := c.cfg.Audit.Covered(o.Index); at == 0 || at > seq {
+			return index, false
+		}
+		index = o.Index
+	}
+	return index, true
+}
+
+// leads reports whether the domain's background work is this node's.
+func (c *Core) leads() bool { return c.cfg.Leads == nil || c.cfg.Leads() }
 
 // StopAudit writes the last entry and puts the last head on record.
 func (c *Core) StopAudit(ctx context.Context) error {

@@ -52,8 +52,13 @@ type Config struct {
 	Serving func(view *state.View, now time.Time) error
 	// Admits is nil if the node could serve under a policy.
 	Admits func(p *govern.Policy, now time.Time) error
+	// Leads reports whether this node leads the domain, whose background work is
+	// done by one node; nil: it is the only one.
+	Leads func() bool
 	// Audit is where operations leave their entries; nil: nowhere.
 	Audit *auditing.Log
+	// MaxPerApp is how many operations of one app are done at once; zero: any number.
+	MaxPerApp int
 	// MaxApps is how many apps may enrol; zero means DefaultMaxApps.
 	MaxApps uint32
 	// MaxInvocations lowers how often a version of a key encrypts with random

@@ -19,6 +19,17 @@ func (c *Caller) charge(class kms.WorkClass) error {
 	return c.core.limiter.Take(c.app(), class, c.limits().Rate(class))
 }
 
+// begin has the operation be one of those that the app has under way, until leave.
+// The error is Exhausted.
+func (c *Caller) begin() (leave func(), err error) {
+	most := c.core.cfg.MaxPerApp
+	if most == 0 || c.who.Credential == nil {
+		return func() {}, nil
+	}
+	app := c.app()
+	return func() { c.core.limiter.End(app) }, c.core.limiter.Begin(app, most)
+}
+
 // limits are those that the policy in force sets for the caller's app.
 func (c *Caller) limits() govern.AppLimits { return c.view.Policy().Limits.Of(c.app()) }
 

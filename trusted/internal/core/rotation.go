@@ -64,7 +64,7 @@ func (c *Core) RotationDue() bool {
 		return false
 	}
 	due := view.NextRotation()
-	return !due.IsZero() && !now.Before(due)
+	return view.GenerationDue() || !due.IsZero() && !now.Before(due)
 }
 
 // Retire ends all use of the generation that the signers' order names. The

@@ -215,8 +215,8 @@ func errWornOut(k *state.Key) error {
 	return errSpent.WithHint("import a new key, and have the alias name it; what this one encrypted opens as before")
 }
 
-// RotateWorn gives new versions to the keys whose period has passed and to those
-// that this node found worn, a batch at a time. The error is Unavailable, or of
+// RotateWorn gives new versions to the keys whose period has passed, where this
+// node leads, and to those that it found worn itself, a batch at a time. The error is Unavailable, or of
 // this node's part in the domain; it is safe to go on after it.
 func (c *Core) RotateWorn(ctx context.Context) (rotated int, err error) {
 	for ctx.Err() == nil {
@@ -224,7 +224,10 @@ func (c *Core) RotateWorn(ctx context.Context) (rotated int, err error) {
 		if err != nil {
 			return rotated, err
 		}
-		due := view.RotationsDue(now, state.MaxRotated)
+		var due []*state.Key
+		if c.leads() {
+			due = view.RotationsDue(now, state.MaxRotated)
+		}
 		for _, id := range c.wear.take(state.MaxRotated - len(due)) {
 			if k, ok := view.Key(id); ok && k.Rotates() && c.isWorn(k) {
 				due = append(due, k)
@@ -323,7 +326,13 @@ func (c *Core) note(ctx context.Context, since int64, notes []keyring.Note) erro
 	}
 	op := &command.NoteUse{Since: since}
 	for _, n := range notes {
-		op.Keys = append(op.Keys, n.Key[:]...)
+		if k, ok := view.Key(n.Key); ok && k.LastUsed < since { // else another node was first
+			op.Keys = append(op.Keys, n.Key[:]...)
+		}
+	}
+	if len(op.GetKeys()) == 0 {
+		c.cfg.Keyring.Noted(notes)
+		return nil
 	}
 	cmd := c.command(c.now(view).UnixNano())
 	cmd.Op = &command.Command_NoteUse{NoteUse: op}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 
@@ -18,6 +19,10 @@ func newLogger(to *slog.Logger) hclog.Logger {
 type lines struct{ to *slog.Logger }
 
 func (l lines) Write(p []byte) (int, error) {
-	l.to.Warn("raft", "line", strings.TrimSpace(string(p)))
+	line, level := strings.TrimSpace(string(p)), slog.LevelWarn
+	if strings.Contains(line, "use of closed network connection") || strings.Contains(line, "transport shutdown") {
+		level = slog.LevelDebug // a channel was closed in order
+	}
+	l.to.Log(context.Background(), level, "raft", "line", line)
 	return len(p), nil
 }

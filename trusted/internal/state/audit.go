@@ -1,6 +1,8 @@
 package state
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/audit"
@@ -57,6 +59,19 @@ func (v *View) AuditOwed(node kms.NodeID) []OwedEntry {
 	return nil
 }
 
+// AuditOrphans are the changes whose entries are owed by nodes that were removed,
+// in order of their indices: another node is to write them.
+func (v *View) AuditOrphans() (all []OwedEntry) {
+	v.auditChains.Scan(func(_ string, c *AuditChain) bool {
+		if _, gone := v.Removed(c.Node); gone {
+			all = append(all, c.Owed...)
+		}
+		return true
+	})
+	slices.SortFunc(all, func(a, b OwedEntry) int { return cmp.Compare(a.Index, b.Index) })
+	return all
+}
+
 // AuditKeys are the domain's audit keys, oldest first. They are not to be changed.
 func (v *View) AuditKeys() []audit.Key { return v.auditKeys }
 
@@ -84,15 +99,38 @@ func (m *Machine) auditHead(by *command.Principal, p *command.AuditHead) Result 
 	if r, ok := m.putAuditKey(h.Generation, p); !ok {
 		return r
 	}
-	next := &AuditChain{Node: h.Node, Head: h, Owed: old.Owed}
-	for len(next.Owed) > 0 && next.Owed[0].Index <= p.GetSettled() {
-		next.Owed = next.Owed[1:]
-	}
-	if len(next.Owed) == 0 {
-		next.Owed = nil // not to keep what is before
-	}
-	m.setAuditChain(next)
+	m.setAuditChain(&AuditChain{Node: h.Node, Head: h, Owed: owedBehind(old.Owed, p.GetSettled())})
+	m.takenOver(p.GetTaken())
 	return Result{}
+}
+
+// takenOver notes that changes up to an index have their entries that removed
+// nodes owed.
+func (m *Machine) takenOver(index uint64) {
+	if index == 0 {
+		return
+	}
+	var done []*AuditChain
+	m.next.auditChains.Scan(func(_ string, c *AuditChain) bool {
+		if _, gone := m.next.Removed(c.Node); gone && len(c.Owed) > 0 {
+			done = append(done, &AuditChain{Node: c.Node, Head: c.Head, Owed: owedBehind(c.Owed, index)})
+		}
+		return true
+	})
+	for _, c := range done {
+		m.setAuditChain(c)
+	}
+}
+
+// owedBehind is what is owed behind an index.
+func owedBehind(all []OwedEntry, index uint64) []OwedEntry {
+	for len(all) > 0 && all[0].Index <= index {
+		all = all[1:]
+	}
+	if len(all) == 0 {
+		return nil // not to keep what is before
+	}
+	return all
 }
 
 // putAuditKey takes the key of a generation that has none yet.

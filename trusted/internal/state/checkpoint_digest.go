@@ -75,7 +75,7 @@ func (k *Key) tally(b []byte) []byte {
 	for i := range k.Versions {
 		v := &k.Versions[i]
 		b = number(number(append(b, byte(v.State)), uint64(v.Number)<<32|uint64(v.Generation)), uint64(v.Created))
-		b = text(b, v.Wrapped)
+		b = text(number(b, uint64(v.Once)), v.Wrapped)
 	}
 	b = text(b, k.Condition)
 	b = append(b, flag(k.Labels != nil), flag(k.Deletion != nil))
@@ -123,7 +123,7 @@ func (s *Secret) tally(b []byte) []byte {
 
 func (c *Credential) tally(b []byte) []byte {
 	b = append(append(append(b, tallyCredential), c.ID[:]...), c.App[:]...)
-	b = number(number(b, uint64(c.Permissions)), uint64(c.Generation))
+	b = number(number(b, uint64(c.Permissions)), uint64(c.Once)<<32|uint64(c.Generation))
 	b = number(number(number(b, uint64(c.Created)), uint64(c.Expires)), c.Revision)
 	return text(text(b, c.Name), c.Wrapped)
 }

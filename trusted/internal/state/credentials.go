@@ -119,6 +119,9 @@ func (m *Machine) ending(by *command.Principal, p *command.SetCredential) (old, 
 		return nil, nil, r, false
 	}
 	c := *old
+	if p.GetGeneration() != old.Generation { // the same secret, wrapped again
+		c.Once = onceOf(old.Once, old.Generation)
+	}
 	c.Expires, c.Wrapped, c.Generation = p.GetExpires(), exact(p.GetWrapped()), p.GetGeneration()
 	if c.Expired(m.next.time) {
 		return old, nil, Result{}, true

@@ -120,7 +120,7 @@ func (v *View) CheckRotation(generation uint32, order []byte, at time.Time) erro
 		if _, err := v.checkOrder(order, govern.DeedRotate, generation, at); err != nil {
 			return err
 		}
-	} else if next := v.NextRotation(); next.IsZero() || at.Before(next) {
+	} else if next := v.NextRotation(); !v.GenerationDue() && (next.IsZero() || at.Before(next)) {
 		return kms.Errorf(kms.Denied, "the next generation is not due").WithHint("order it, as an operator or the owner")
 	}
 	switch {
@@ -204,16 +204,23 @@ func (m *Machine) retireGeneration(by *command.Principal, p *command.RetireGener
 		return refuseAs(err)
 	}
 	m.spend(p.GetOrder(), govern.DeedRetire)
+	m.retire(p.GetGeneration())
+	return Result{}
+}
+
+func (m *Machine) retire(generation uint32) {
 	all := slices.Clone(m.next.generations)
-	g := &all[p.GetGeneration()]
+	g := &all[generation]
 	g.Retired, g.RetiredIndex, g.Sealed = max(m.next.time, 1), m.next.index, nil
 	m.next.generations = all
-	return Result{}
 }
 
 // spend remembers an order that is obeyed until it expires. There are at most
 // two for each generation, and one for each node.
 func (m *Machine) spend(envelope []byte, deed govern.Deed) {
+	if len(envelope) == 0 {
+		return
+	}
 	if o, err := m.next.rule.Standing.OpenOrder(m.next.rule.Policy, envelope, deed); err == nil {
 		m.spendNonce(o.Nonce, o.Expires)
 	}
@@ -258,6 +265,7 @@ func (m *Machine) rewrap(by *command.Principal, p *command.Rewrap) Result {
 	}
 	if r := p.GetAuthority(); r != nil && m.next.authority.Generation == r.GetFrom() && len(r.GetWrapped()) > 0 {
 		a := *m.next.authority
+		a.Once = onceOf(a.Once, a.Generation)
 		a.Generation, a.WrappedKey = p.GetGeneration(), exact(r.GetWrapped())
 		m.next.authority = &a
 	}
@@ -279,6 +287,7 @@ func (m *Machine) rewrapKey(r *command.Rewrapped, generation uint32) {
 	}
 	k := *old
 	k.Versions = slices.Clone(old.Versions)
+	k.Versions[i].Once = onceOf(k.Versions[i].Once, k.Versions[i].Generation)
 	k.Versions[i].Generation, k.Versions[i].Wrapped = generation, exact(r.GetWrapped())
 	m.setKey(&k)
 }
@@ -293,6 +302,7 @@ func (m *Machine) rewrapCredential(r *command.Rewrapped, generation uint32) {
 		return
 	}
 	c := *old
+	c.Once = onceOf(c.Once, c.Generation)
 	c.Generation, c.Wrapped = generation, exact(r.GetWrapped())
 	m.setCredentialRecord(&c)
 }
@@ -315,6 +325,8 @@ func (m *Machine) wrappedInUse(c *command.Command) bool {
 		return !retired(op.PutKeyVersion.GetVersion().GetGeneration())
 	case *command.Command_RotateDue:
 		return !slices.ContainsFunc(op.RotateDue.GetKeys(), func(v *command.NewVersion) bool { return retired(v.GetVersion().GetGeneration()) })
+	case *command.Command_ReplaceExposed:
+		return !slices.ContainsFunc(op.ReplaceExposed.GetKeys(), func(v *command.NewVersion) bool { return retired(v.GetVersion().GetGeneration()) })
 	case *command.Command_PutKey:
 		return !slices.ContainsFunc(op.PutKey.GetKey().GetVersions(), func(v *command.KeyVersion) bool { return retired(v.GetGeneration()) })
 	}
@@ -335,8 +347,9 @@ func (v *View) putGenerations(h *command.Header) {
 			Created: g.Created, Retired: g.Retired, RetiredIndex: g.RetiredIndex, Recovery: g.Sealed})
 	}
 	if a := v.authority; a != nil {
-		h.Authority = &command.Authority{Certificate: a.Certificate, Generation: a.Generation, WrappedKey: a.WrappedKey}
+		h.Authority = &command.Authority{Certificate: a.Certificate, Generation: a.Generation, WrappedKey: a.WrappedKey, Once: a.Once}
 	}
+	v.putCompromises(h)
 }
 
 // loadGenerations takes them from a snapshot's header.
@@ -354,11 +367,11 @@ func (m *Machine) loadGenerations(h *command.Header) error {
 	}
 	a := authorityFrom(h.GetAuthority())
 	m.next.authority = &a
-	return nil
+	return m.loadCompromises(h)
 }
 
 func authorityFrom(p *command.Authority) Authority {
-	return Authority{Certificate: exact(p.GetCertificate()), Generation: p.GetGeneration(), WrappedKey: exact(p.GetWrappedKey())}
+	return Authority{Certificate: exact(p.GetCertificate()), Generation: p.GetGeneration(), WrappedKey: exact(p.GetWrappedKey()), Once: p.GetOnce()}
 }
 
 // writeOrders writes the orders that were obeyed.

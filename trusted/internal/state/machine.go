@@ -274,6 +274,14 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.putRecovery(c.GetPrincipal(), op.PutRecovery)
 	case *command.Command_OrderBackup:
 		return m.orderBackup(c.GetPrincipal(), op.OrderBackup)
+	case *command.Command_DeclareCompromise:
+		return m.declareCompromise(c.GetPrincipal(), op.DeclareCompromise)
+	case *command.Command_ReplaceAuthority:
+		return m.replaceAuthority(c.GetPrincipal(), op.ReplaceAuthority)
+	case *command.Command_ReplaceExposed:
+		return m.replaceExposed(c.GetPrincipal(), op.ReplaceExposed)
+	case *command.Command_FinishCompromise:
+		return m.finishCompromise(c.GetPrincipal(), op.FinishCompromise)
 	case *command.Command_Tick:
 		return Result{}
 	case *command.Command_Found:

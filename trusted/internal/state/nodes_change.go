@@ -287,6 +287,7 @@ func (m *Machine) removeNode(by *command.Principal, p *command.RemoveNode) Resul
 		return refuseAs(err)
 	}
 	m.spend(p.GetOrder(), govern.DeedRemove)
+	m.next.authorityDue = m.next.authorityDue || m.forCause(p.GetOrder())
 	m.dropNodes(func(o *Node) bool { return o.ID == id })
 	gone := removed{id, Removal{Reason: reason, Time: m.next.time}}
 	m.next.removed.Set(string(id[:]), gone.Removal)
@@ -297,6 +298,16 @@ func (m *Machine) removeNode(by *command.Principal, p *command.RemoveNode) Resul
 	}
 	m.event(kms.Event{Kind: kind, Node: id, Reason: reason.String()})
 	return Result{}
+}
+
+// forCause reports whether a node is removed for what it did: it may have taken
+// the certificate authority's key along.
+func (m *Machine) forCause(order []byte) bool {
+	if len(order) == 0 {
+		return false
+	}
+	o, err := m.next.rule.Standing.OpenOrder(m.next.rule.Policy, order, govern.DeedRemove)
+	return err == nil && o.ForCause
 }
 
 // reasonHolds checks a reason against the state, so that no node's word alone

@@ -40,6 +40,7 @@ type Key struct {
 type Version struct {
 	Number     kms.KeyVersion
 	Generation uint32
+	Once       uint32 // 1 + the oldest generation it was wrapped under, if another; the state's own
 	Created    int64
 	Wrapped    []byte
 	State      kms.VersionState
@@ -81,6 +82,7 @@ type Credential struct {
 	Name        string // for people
 	Permissions kms.Permissions
 	Generation  uint32
+	Once        uint32 // 1 + the oldest generation it was wrapped under, if another; the state's own
 	Created     int64
 	Expires     int64 // 0: never
 	Revision    uint64
@@ -121,6 +123,7 @@ type Evidence struct {
 type Authority struct {
 	Certificate []byte // X.509, DER
 	Generation  uint32
+	Once        uint32 // 1 + the oldest generation it was wrapped under, if another; the state's own
 	WrappedKey  []byte // PKCS #8, wrapped
 }
 
@@ -147,7 +150,7 @@ func keyFrom(p *command.Key) (*Key, error) {
 }
 
 func versionFrom(v *command.KeyVersion) Version {
-	return Version{Number: kms.KeyVersion(v.GetNumber()), Generation: v.GetGeneration(),
+	return Version{Number: kms.KeyVersion(v.GetNumber()), Generation: v.GetGeneration(), Once: v.GetOnce(),
 		Created: v.GetCreated(), Wrapped: exact(v.GetWrapped()), State: versionState(v.GetState()), Reserved: v.GetReserved()}
 }
 
@@ -159,7 +162,7 @@ func (k *Key) Proto() *command.Key {
 		Current: uint32(k.Current), Revision: k.Revision, Condition: k.Condition,
 	}
 	for _, v := range k.Versions {
-		p.Versions = append(p.Versions, &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation,
+		p.Versions = append(p.Versions, &command.KeyVersion{Number: uint32(v.Number), Generation: v.Generation, Once: v.Once,
 			Created: v.Created, Wrapped: v.Wrapped, State: versionStateProto(v.State), Reserved: v.Reserved})
 	}
 	k.putLife(p)
@@ -168,7 +171,7 @@ func (k *Key) Proto() *command.Key {
 
 func credentialFrom(p *command.Credential) (*Credential, error) {
 	c := &Credential{
-		Name: p.GetName(), Permissions: kms.Permissions(p.GetPermissions()), Generation: p.GetGeneration(),
+		Name: p.GetName(), Permissions: kms.Permissions(p.GetPermissions()), Generation: p.GetGeneration(), Once: p.GetOnce(),
 		Created: p.GetCreated(), Expires: p.GetExpires(), Revision: p.GetRevision(), Wrapped: exact(p.GetWrapped()),
 	}
 	if !fill(c.ID[:], p.GetId()) || !fill(c.App[:], p.GetApp()) {
@@ -182,7 +185,7 @@ func credentialFrom(p *command.Credential) (*Credential, error) {
 
 // Proto is the record as commands and snapshots carry it. It shares the record's bytes.
 func (c *Credential) Proto() *command.Credential {
-	return &command.Credential{Id: c.ID[:], App: c.App[:], Name: c.Name, Permissions: uint32(c.Permissions), Generation: c.Generation,
+	return &command.Credential{Id: c.ID[:], App: c.App[:], Name: c.Name, Permissions: uint32(c.Permissions), Generation: c.Generation, Once: c.Once,
 		Created: c.Created, Expires: c.Expires, Revision: c.Revision, Wrapped: c.Wrapped}
 }
 

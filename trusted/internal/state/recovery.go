@@ -88,8 +88,9 @@ func (m *Machine) recoverDomain(c *command.Command, was govern.Head) Result {
 	n.Joined, n.Proved, n.Revision = m.next.time, m.next.time, m.revise()
 	m.setNode(n)
 	m.next.voters, m.next.learners = []kms.NodeID{n.ID}, nil
-	// Requests that came after what is left of the log are remembered by nobody.
-	m.replay = replay.NewTable(replayLimit, max(m.replay.Floor(), time.Unix(0, m.next.time).Unix()+1))
+	if m.replay.Len() == 0 { // from a backup: nobody remembers which requests came before
+		m.replay = replay.NewTable(replayLimit, max(m.replay.Floor(), m.next.Time().Unix()))
+	}
 	past := append(slices.Clone(m.next.recoveries), PastRecovery{Envelope: exact(p.GetDocument()), Index: m.next.index, Time: m.next.time, nonce: doc.Nonce})
 	m.next.recoveries = past[max(0, len(past)-MaxPastRecoveries):]
 	m.event(kms.Event{Kind: kms.EventDomainRecovered, Node: n.ID, Number: uint64(len(m.next.recoveries))})
@@ -117,11 +118,8 @@ func (v *View) CheckRecovery(envelope []byte, head govern.Head, survivor kms.Nod
 	if err != nil {
 		return nil, err
 	}
-	for _, past := range v.recoveries {
-		if past.nonce == doc.Nonce {
-			return nil, kms.Errorf(kms.Exists, "the recovery was used before").WithField("nonce").
-				WithHint("the domain has gone on since: have another one signed, for the head that it has now")
-		}
+	if err := v.unused(doc.Nonce); err != nil {
+		return nil, err
 	}
 	switch {
 	case doc.Survivor != survivor:
@@ -132,6 +130,26 @@ func (v *View) CheckRecovery(envelope []byte, head govern.Head, survivor kms.Nod
 			WithHint("have owner and signers sign the head that this node shows, if it is the highest that they know of")
 	}
 	return doc, nil
+}
+
+// UnusedRecovery asks that the domain did not come from a recovery already. The
+// errors are those of govern, and Exists.
+func (v *View) UnusedRecovery(envelope []byte) error {
+	doc, err := v.rule.Standing.OpenRecovery(envelope)
+	if err != nil {
+		return err
+	}
+	return v.unused(doc.Nonce)
+}
+
+func (v *View) unused(nonce govern.Nonce) error {
+	for _, past := range v.recoveries {
+		if past.nonce == nonce {
+			return kms.Errorf(kms.Exists, "the recovery was used before").WithField("nonce").
+				WithHint("the domain has gone on since: have another one signed, for the head that it has now")
+		}
+	}
+	return nil
 }
 
 // putRecovery deals the recovery key anew, to those whom an amendment names.

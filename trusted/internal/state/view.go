@@ -45,9 +45,11 @@ type View struct {
 	calendar   Calendar
 	ephemerals []Ephemeral // by epoch; shared by views, so never changed in place
 
-	generations []Generation             // by number; a change makes a new slice
-	authority   *Authority               // as it is wrapped now
-	orders      btree.Map[string, int64] // that were obeyed: expiry by nonce
+	generations  []Generation             // by number; a change makes a new slice
+	authority    *Authority               // as it is wrapped now
+	compromises  []Compromise             // by generation; a change makes a new slice
+	authorityDue bool                     // it is to be replaced, whatever it was wrapped under
+	orders       btree.Map[string, int64] // that were obeyed: expiry by nonce
 
 	usage       btree.Map[string, Usage] // by app; follows from keys and secrets
 	secretCount int

@@ -29,8 +29,9 @@ type Limiter struct {
 }
 
 type shard struct {
-	mu   sync.Mutex
-	apps map[kms.AppID]*buckets
+	mu       sync.Mutex
+	apps     map[kms.AppID]*buckets
+	underWay map[kms.AppID]int // no entry: none is
 }
 
 // buckets are those of one app, one for each class: each is the moment, in ns
@@ -43,7 +44,7 @@ type buckets [classes - 1]int64
 func NewLimiter(now func() time.Time) *Limiter {
 	l := &Limiter{now: now, start: now()}
 	for i := range l.shards {
-		l.shards[i].apps = map[kms.AppID]*buckets{}
+		l.shards[i].apps, l.shards[i].underWay = map[kms.AppID]*buckets{}, map[kms.AppID]int{}
 	}
 	return l
 }
@@ -87,6 +88,30 @@ func take(full *int64, now int64, rate kms.Rate) (wait time.Duration) {
 	}
 	*full = at
 	return time.Duration(at + token - burst - now)
+}
+
+// Begin notes that an operation of an app is under way, which must End. The error
+// is Exhausted where the app has most of them under way.
+func (l *Limiter) Begin(app kms.AppID, most int) error {
+	s := &l.shards[app[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[app] >= most {
+		return kms.Errorf(kms.Exhausted, "the app has as many operations under way as one app may").WithRetry(shedRetry).
+			WithHint("ask again when others have been answered, or ask another node")
+	}
+	s.underWay[app]++
+	return nil
+}
+
+// End notes that an operation has ended.
+func (l *Limiter) End(app kms.AppID) {
+	s := &l.shards[app[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[app]--; s.underWay[app] <= 0 {
+		delete(s.underWay, app)
+	}
 }
 
 // Refused is how many requests of a class found no token.

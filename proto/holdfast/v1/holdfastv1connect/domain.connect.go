@@ -43,6 +43,15 @@ const (
 	// DomainServiceRetireGenerationProcedure is the fully-qualified name of the DomainService's
 	// RetireGeneration RPC.
 	DomainServiceRetireGenerationProcedure = "/holdfast.v1.DomainService/RetireGeneration"
+	// DomainServiceDeclareCompromiseProcedure is the fully-qualified name of the DomainService's
+	// DeclareCompromise RPC.
+	DomainServiceDeclareCompromiseProcedure = "/holdfast.v1.DomainService/DeclareCompromise"
+	// DomainServiceListExposedProcedure is the fully-qualified name of the DomainService's ListExposed
+	// RPC.
+	DomainServiceListExposedProcedure = "/holdfast.v1.DomainService/ListExposed"
+	// DomainServiceReplaceAuthorityProcedure is the fully-qualified name of the DomainService's
+	// ReplaceAuthority RPC.
+	DomainServiceReplaceAuthorityProcedure = "/holdfast.v1.DomainService/ReplaceAuthority"
 )
 
 // DomainServiceClient is a client for the holdfast.v1.DomainService service.
@@ -62,6 +71,19 @@ type DomainServiceClient interface {
 	// not_found, and failed_precondition for the newest one and while anything is
 	// wrapped under it.
 	RetireGeneration(context.Context, *connect.Request[v1.RetireGenerationRequest]) (*connect.Response[v1.RetireGenerationResponse], error)
+	// DeclareCompromise says that others know a generation: ordered by the threshold
+	// of the signers. The domain replaces by itself what it can, in the background,
+	// and then retires the generation; GetStatus says how far it is, ListExposed what
+	// is left for apps to do. Errors: those of RotateMasterSecret; not_found.
+	DeclareCompromise(context.Context, *connect.Request[v1.DeclareCompromiseRequest]) (*connect.Response[v1.DeclareCompromiseResponse], error)
+	// ListExposed lists what others may know, of every app: shown to who has an
+	// order that declares a compromise, obeyed or not. Errors: invalid_argument,
+	// permission_denied, unavailable.
+	ListExposed(context.Context, *connect.Request[v1.ListExposedRequest]) (*connect.Response[v1.ListExposedResponse], error)
+	// ReplaceAuthority has the domain make another certificate authority, and end
+	// the one there is: ordered by an operator that the policy lists, or by the
+	// owner. Clients ask for trust again. Errors: those of RotateMasterSecret.
+	ReplaceAuthority(context.Context, *connect.Request[v1.ReplaceAuthorityRequest]) (*connect.Response[v1.ReplaceAuthorityResponse], error)
 }
 
 // NewDomainServiceClient constructs a client for the holdfast.v1.DomainService service. By default,
@@ -93,6 +115,24 @@ func NewDomainServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(domainServiceMethods.ByName("RetireGeneration")),
 			connect.WithClientOptions(opts...),
 		),
+		declareCompromise: connect.NewClient[v1.DeclareCompromiseRequest, v1.DeclareCompromiseResponse](
+			httpClient,
+			baseURL+DomainServiceDeclareCompromiseProcedure,
+			connect.WithSchema(domainServiceMethods.ByName("DeclareCompromise")),
+			connect.WithClientOptions(opts...),
+		),
+		listExposed: connect.NewClient[v1.ListExposedRequest, v1.ListExposedResponse](
+			httpClient,
+			baseURL+DomainServiceListExposedProcedure,
+			connect.WithSchema(domainServiceMethods.ByName("ListExposed")),
+			connect.WithClientOptions(opts...),
+		),
+		replaceAuthority: connect.NewClient[v1.ReplaceAuthorityRequest, v1.ReplaceAuthorityResponse](
+			httpClient,
+			baseURL+DomainServiceReplaceAuthorityProcedure,
+			connect.WithSchema(domainServiceMethods.ByName("ReplaceAuthority")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -101,6 +141,9 @@ type domainServiceClient struct {
 	getStatus          *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	rotateMasterSecret *connect.Client[v1.RotateMasterSecretRequest, v1.RotateMasterSecretResponse]
 	retireGeneration   *connect.Client[v1.RetireGenerationRequest, v1.RetireGenerationResponse]
+	declareCompromise  *connect.Client[v1.DeclareCompromiseRequest, v1.DeclareCompromiseResponse]
+	listExposed        *connect.Client[v1.ListExposedRequest, v1.ListExposedResponse]
+	replaceAuthority   *connect.Client[v1.ReplaceAuthorityRequest, v1.ReplaceAuthorityResponse]
 }
 
 // GetStatus calls holdfast.v1.DomainService.GetStatus.
@@ -116,6 +159,21 @@ func (c *domainServiceClient) RotateMasterSecret(ctx context.Context, req *conne
 // RetireGeneration calls holdfast.v1.DomainService.RetireGeneration.
 func (c *domainServiceClient) RetireGeneration(ctx context.Context, req *connect.Request[v1.RetireGenerationRequest]) (*connect.Response[v1.RetireGenerationResponse], error) {
 	return c.retireGeneration.CallUnary(ctx, req)
+}
+
+// DeclareCompromise calls holdfast.v1.DomainService.DeclareCompromise.
+func (c *domainServiceClient) DeclareCompromise(ctx context.Context, req *connect.Request[v1.DeclareCompromiseRequest]) (*connect.Response[v1.DeclareCompromiseResponse], error) {
+	return c.declareCompromise.CallUnary(ctx, req)
+}
+
+// ListExposed calls holdfast.v1.DomainService.ListExposed.
+func (c *domainServiceClient) ListExposed(ctx context.Context, req *connect.Request[v1.ListExposedRequest]) (*connect.Response[v1.ListExposedResponse], error) {
+	return c.listExposed.CallUnary(ctx, req)
+}
+
+// ReplaceAuthority calls holdfast.v1.DomainService.ReplaceAuthority.
+func (c *domainServiceClient) ReplaceAuthority(ctx context.Context, req *connect.Request[v1.ReplaceAuthorityRequest]) (*connect.Response[v1.ReplaceAuthorityResponse], error) {
+	return c.replaceAuthority.CallUnary(ctx, req)
 }
 
 // DomainServiceHandler is an implementation of the holdfast.v1.DomainService service.
@@ -135,6 +193,19 @@ type DomainServiceHandler interface {
 	// not_found, and failed_precondition for the newest one and while anything is
 	// wrapped under it.
 	RetireGeneration(context.Context, *connect.Request[v1.RetireGenerationRequest]) (*connect.Response[v1.RetireGenerationResponse], error)
+	// DeclareCompromise says that others know a generation: ordered by the threshold
+	// of the signers. The domain replaces by itself what it can, in the background,
+	// and then retires the generation; GetStatus says how far it is, ListExposed what
+	// is left for apps to do. Errors: those of RotateMasterSecret; not_found.
+	DeclareCompromise(context.Context, *connect.Request[v1.DeclareCompromiseRequest]) (*connect.Response[v1.DeclareCompromiseResponse], error)
+	// ListExposed lists what others may know, of every app: shown to who has an
+	// order that declares a compromise, obeyed or not. Errors: invalid_argument,
+	// permission_denied, unavailable.
+	ListExposed(context.Context, *connect.Request[v1.ListExposedRequest]) (*connect.Response[v1.ListExposedResponse], error)
+	// ReplaceAuthority has the domain make another certificate authority, and end
+	// the one there is: ordered by an operator that the policy lists, or by the
+	// owner. Clients ask for trust again. Errors: those of RotateMasterSecret.
+	ReplaceAuthority(context.Context, *connect.Request[v1.ReplaceAuthorityRequest]) (*connect.Response[v1.ReplaceAuthorityResponse], error)
 }
 
 // NewDomainServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -162,6 +233,24 @@ func NewDomainServiceHandler(svc DomainServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(domainServiceMethods.ByName("RetireGeneration")),
 		connect.WithHandlerOptions(opts...),
 	)
+	domainServiceDeclareCompromiseHandler := connect.NewUnaryHandler(
+		DomainServiceDeclareCompromiseProcedure,
+		svc.DeclareCompromise,
+		connect.WithSchema(domainServiceMethods.ByName("DeclareCompromise")),
+		connect.WithHandlerOptions(opts...),
+	)
+	domainServiceListExposedHandler := connect.NewUnaryHandler(
+		DomainServiceListExposedProcedure,
+		svc.ListExposed,
+		connect.WithSchema(domainServiceMethods.ByName("ListExposed")),
+		connect.WithHandlerOptions(opts...),
+	)
+	domainServiceReplaceAuthorityHandler := connect.NewUnaryHandler(
+		DomainServiceReplaceAuthorityProcedure,
+		svc.ReplaceAuthority,
+		connect.WithSchema(domainServiceMethods.ByName("ReplaceAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/holdfast.v1.DomainService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DomainServiceGetStatusProcedure:
@@ -170,6 +259,12 @@ func NewDomainServiceHandler(svc DomainServiceHandler, opts ...connect.HandlerOp
 			domainServiceRotateMasterSecretHandler.ServeHTTP(w, r)
 		case DomainServiceRetireGenerationProcedure:
 			domainServiceRetireGenerationHandler.ServeHTTP(w, r)
+		case DomainServiceDeclareCompromiseProcedure:
+			domainServiceDeclareCompromiseHandler.ServeHTTP(w, r)
+		case DomainServiceListExposedProcedure:
+			domainServiceListExposedHandler.ServeHTTP(w, r)
+		case DomainServiceReplaceAuthorityProcedure:
+			domainServiceReplaceAuthorityHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -189,4 +284,16 @@ func (UnimplementedDomainServiceHandler) RotateMasterSecret(context.Context, *co
 
 func (UnimplementedDomainServiceHandler) RetireGeneration(context.Context, *connect.Request[v1.RetireGenerationRequest]) (*connect.Response[v1.RetireGenerationResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.DomainService.RetireGeneration is not implemented"))
+}
+
+func (UnimplementedDomainServiceHandler) DeclareCompromise(context.Context, *connect.Request[v1.DeclareCompromiseRequest]) (*connect.Response[v1.DeclareCompromiseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.DomainService.DeclareCompromise is not implemented"))
+}
+
+func (UnimplementedDomainServiceHandler) ListExposed(context.Context, *connect.Request[v1.ListExposedRequest]) (*connect.Response[v1.ListExposedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.DomainService.ListExposed is not implemented"))
+}
+
+func (UnimplementedDomainServiceHandler) ReplaceAuthority(context.Context, *connect.Request[v1.ReplaceAuthorityRequest]) (*connect.Response[v1.ReplaceAuthorityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.v1.DomainService.ReplaceAuthority is not implemented"))
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/kms"
+)
+
+// heads is a folder that remembers the highest head that this user's commands saw
+// of each domain: a file for each, with the head as a recovery has it.
+type heads struct{ dir string }
+
+// headsOf is the folder beside the credentials file that is used where none is named.
+func headsOf(s *session) (heads, error) {
+	path, err := defaultCredentials(s)
+	if err != nil {
+		return heads{}, because(err, "set HOME", "nothing can be remembered of what was signed")
+	}
+	return heads{filepath.Join(filepath.Dir(path), "heads")}, nil
+}
+
+func (h heads) file(domain kms.DomainID) string { return filepath.Join(h.dir, domain.String()+".json") }
+
+// highest is the zero head where none was seen.
+func (h heads) highest(domain kms.DomainID) (head govern.Head, err error) {
+	b, err := os.ReadFile(h.file(domain))
+	if errors.Is(err, fs.ErrNotExist) {
+		return head, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &head)
+	}
+	if err != nil {
+		return head, kms.Errorf(kms.Damaged, "the highest head that was seen: %w", err).WithFile(h.file(domain)).
+			WithHint("nothing but this program writes there: find out what happened to the file")
+	}
+	return head, nil
+}
+
+// remember notes a head, unless a higher one is known. Each member only grows, so
+// that a head is behind if it is in any respect.
+func (h heads) remember(domain kms.DomainID, head govern.Head) error {
+	old, err := h.highest(domain)
+	if err != nil {
+		return err
+	}
+	if head.Index < old.Index || head == old {
+		head.Index, head.Digest = old.Index, old.Digest
+	}
+	head.Term, head.PolicySerial = max(head.Term, old.Term), max(head.PolicySerial, old.PolicySerial)
+	b, err := json.Marshal(head)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return err
+	}
+	temp := h.file(domain) + ".new"
+	if err := os.WriteFile(temp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, h.file(domain))
+}
