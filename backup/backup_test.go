@@ -75,12 +75,14 @@ func TestHeader(t *testing.T) {
 
 func TestHeaderRefused(t *testing.T) {
 	for name, edit := range map[string]func(*backup.Header){
-		"no domain":                   func(h *backup.Header) { h.Domain = kms.DomainID{} },
-		"no term":                     func(h *backup.Header) { h.Head.Term = 0 },
-		"no salt":                     func(h *backup.Header) { h.Salt = nil },
-		"no generations":              func(h *backup.Header) { h.Generations = nil },
-		"generation not the newest":   func(h *backup.Header) { h.Generation = 0 },
-		"the newest retired":          func(h *backup.Header) { h.Generations[1] = backup.Generation{Checksum: make([]byte, 32), Retired: true} },
+		"no domain":                 func(h *backup.Header) { h.Domain = kms.DomainID{} },
+		"no term":                   func(h *backup.Header) { h.Head.Term = 0 },
+		"no salt":                   func(h *backup.Header) { h.Salt = nil },
+		"no generations":            func(h *backup.Header) { h.Generations = nil },
+		"generation not the newest": func(h *backup.Header) { h.Generation = 0 },
+		"the newest retired": func(h *backup.Header) {
+			h.Generations[1] = backup.Generation{Checksum: make([]byte, 32), Retired: true}
+		},
 		"a short checksum":            func(h *backup.Header) { h.Generations[0].Checksum = []byte{1} },
 		"a retired one that is there": func(h *backup.Header) { h.Generations[0].Sealed = []byte{1} },
 		"no threshold":                func(h *backup.Header) { h.Recovery.Threshold = 0 },

@@ -157,6 +157,34 @@ func Sign(envelope []byte, k *PrivateKey) ([]byte, error) {
 	return e.Encode(), nil
 }
 
+// Merge puts the signatures of two envelopes around the same document into one:
+// of people who signed it at the same time. Where both have one of the same key
+// it is a's. Nothing is verified. The error is Invalid, TooLarge, or Conflict
+// where the documents differ.
+func Merge(a, b []byte) ([]byte, error) {
+	into, err := ParseEnvelope(a)
+	if err != nil {
+		return nil, err
+	}
+	from, err := ParseEnvelope(b)
+	if err != nil {
+		return nil, err
+	}
+	if into.Type != from.Type || !bytes.Equal(into.Payload, from.Payload) {
+		return nil, kms.Errorf(kms.Conflict, "envelope: the two are not around the same document").WithField("payload").
+			WithHint("signatures of one document say nothing of another: have one of them signed again by all")
+	}
+	for _, s := range from.Signatures {
+		if !slices.ContainsFunc(into.Signatures, func(o Signature) bool { return o.KeyID == s.KeyID }) {
+			into.Signatures = append(into.Signatures, s)
+		}
+	}
+	if len(into.Signatures) > MaxSignatures {
+		return nil, kms.Errorf(kms.TooLarge, "envelope: more than %d signatures", MaxSignatures).WithField("signatures")
+	}
+	return into.Encode(), nil
+}
+
 // signed is what a signature covers: DSSE's pre-authentication encoding.
 func (e *Envelope) signed() []byte {
 	var b bytes.Buffer

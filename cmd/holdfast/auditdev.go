@@ -18,9 +18,15 @@ func (h *devHome) makeAudit() error {
 	return os.MkdirAll(h.path(auditDir), 0o700)
 }
 
+// audits reports whether the folder has one.
+func (h *devHome) audits() bool {
+	_, err := os.Stat(h.path(auditDir))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // auditSinks is the sink of a domain that was founded with an audit log.
 func (h *devHome) auditSinks() (map[string]server.AuditSink, error) {
-	if _, err := os.Stat(h.path(auditDir)); errors.Is(err, fs.ErrNotExist) {
+	if !h.audits() {
 		return nil, nil
 	}
 	f, err := auditlog.OpenFile(auditlog.FileConfig{Path: filepath.Join(h.path(auditDir), auditFile)})

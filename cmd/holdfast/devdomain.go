@@ -86,6 +86,9 @@ func (d *devDomain) settle(h *devHome) error {
 	if err != nil {
 		return err
 	}
+	if d.homes[0].audits() { // the domain's policy may require it of every node
+		h.tuning.Audit = true
+	}
 	return h.settle(charter)
 }
 

@@ -98,7 +98,7 @@ func (h *devHome) settle(charter *govern.Charter) error {
 	if !empty {
 		return problemf("choose an empty or new folder with --dir", "%s is not empty and holds no node", h.dir)
 	}
-	if err := h.saveMachine(); err != nil {
+	if err := errors.Join(h.saveMachine(), h.makeAudit()); err != nil {
 		return err
 	}
 	if _, err := h.tuning.simulated().Create(h.path(fusesDir)); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // policyCmd is `holdfast policy …`.
@@ -17,6 +18,7 @@ type policyCmd struct {
 	Edit    policyEditCmd    `cmd:"" help:"Edit a draft, or draft the successor of a signed policy."`
 	Diff    policyDiffCmd    `cmd:"" help:"Say who gains and who loses what from one policy to another."`
 	Sign    policySignCmd    `cmd:"" help:"Sign a policy."`
+	Merge   mergeCmd         `cmd:"" help:"Put signatures that were made at the same time, on copies of a document, together."`
 	Verify  policyVerifyCmd  `cmd:"" help:"Show who has signed a policy, and who has not."`
 	Submit  policySubmitCmd  `cmd:"" help:"Hand a policy to a node, or ask who it would lock out."`
 	Show    policyShowCmd    `cmd:"" help:"Show a policy, of a node or in a file."`
@@ -183,10 +185,40 @@ func (c *policyDiffCmd) Run(s *session) error {
 	})
 }
 
-type policySignCmd struct{ signFlags }
+type policySignCmd struct {
+	signFlags
+	Behind bool `help:"Sign it although a policy of its serial, or a later one, was seen in force."`
+}
 
-// Run signs a policy.
-func (c *policySignCmd) Run(s *session) error { return c.sign(s, govern.PolicyType) }
+// Run signs a policy, unless the domain is known to be further.
+func (c *policySignCmd) Run(s *session) error {
+	doc, _, err := readDraft(c.File, govern.PolicyType)
+	if err != nil {
+		return err
+	}
+	if p := doc.(*govern.Policy); p.Domain != (kms.DomainID{}) && !c.Behind {
+		if err := notBehind(s, p); err != nil {
+			return err
+		}
+	}
+	return c.sign(s, govern.PolicyType)
+}
+
+// notBehind asks that a policy is later than the latest that was seen in force.
+func notBehind(s *session, p *govern.Policy) error {
+	seen, err := headsOf(s)
+	if err != nil {
+		return err
+	}
+	highest, err := seen.highest(p.Domain)
+	if err != nil {
+		return err
+	}
+	if p.Serial <= highest.PolicySerial {
+		return problemf("draft it anew over the one in force; --behind signs it all the same", "the policy has serial %d, and policy %d was seen in force", p.Serial, highest.PolicySerial)
+	}
+	return nil
+}
 
 type policyVerifyCmd struct {
 	File string `arg:"" help:"The signed policy."`

@@ -224,7 +224,7 @@ type recoverySignCmd struct {
 
 // Help is the rest of what --help says.
 func (recoverySignCmd) Help() string {
-	return "It signs no head that is behind the highest that this user's commands have seen: in recoveries that were signed here, and in `holdfast status` of a node that proved itself (--charter)."
+	return "It signs no head that is behind the highest of those that it has signed for this user before: compare with what `holdfast status` showed while the domain ran."
 }
 
 // Run signs a recovery.

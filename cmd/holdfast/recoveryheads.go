@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,4 +66,21 @@ func (h heads) remember(domain kms.DomainID, head govern.Head) error {
 		return err
 	}
 	return os.Rename(temp, h.file(domain))
+}
+
+// headText shows how far a node's log has come.
+func headText(h kms.Head) string {
+	return fmt.Sprintf("entry %d of term %d, under policy %d, state %.16s", h.Index, h.Term, h.PolicySerial, oneLine(h.Digest))
+}
+
+// recoveryText says what would bring a domain back that has lost every node.
+func recoveryText(st kms.Status) string {
+	last := "no backup yet"
+	if !st.LastBackup.IsZero() {
+		last = "last backup " + timeText(st.LastBackup)
+	}
+	if !st.Recoverable {
+		return "IMPOSSIBLE when every node is lost; " + last
+	}
+	return fmt.Sprintf("by %d of %d shares; %s", st.RecoveryThreshold, st.RecoveryShares, last)
 }

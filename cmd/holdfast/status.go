@@ -55,6 +55,7 @@ func printStatus(w io.Writer, st kms.Status) {
 		{"restart mode", oneLine(st.RestartMode)}, {"rollback protected", yesNo(st.Protected)},
 		{"time", oneLine(st.Time)}, {"domain time", timeText(st.DomainTime)},
 		{"nodes", nodesText(st)}, {"feature level", st.Feature}, {"generation", st.Generation}, {"applied index", st.Index},
+		{"head", headText(st.Head)}, {"recovery", recoveryText(st)},
 		{"apps", st.Apps}, {"keys", st.Keys}, {"requests accepted for", oneLine(st.ReplayAge)},
 	}
 	for _, r := range rows {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,14 +23,14 @@ type bug struct {
 	file    string // from the root of the module
 	was, is string
 	faults  []func(*host, *node) // that bring it out when they befall the leader
-	cheap   bool                 // always tried
+	clock   bool                 // the host has to have raft's clock in its hand for that
 }
 
 var bugs = []bug{
 	{name: "reads by VerifyLeader", file: "trusted/internal/replica/read.go",
 		was:    "\tvoters, _ := r.Configuration()\n\tif err := r.confirmTerm(ctx, lead.term, voters); err != nil {",
 		is:     "\tif err := r.answer(r.raft.VerifyLeader()); err != nil {",
-		faults: []func(*host, *node){(*host).stopTime}},
+		faults: []func(*host, *node){(*host).stopTime}, clock: true},
 	{name: "a vote lost under the live process", file: "trusted/internal/replica/storage/anchor.go",
 		was:    "\treturn bytes.Clone(a.meta.stable[string(key)]), nil",
 		is:     "\tif string(key) == \"LastVoteTerm\" {\n\t\treturn nil, nil\n\t}\n\treturn bytes.Clone(a.meta.stable[string(key)]), nil",
@@ -40,107 +41,117 @@ var bugs = []bug{
 		faults: []func(*host, *node){(*host).holdReplies}},
 }
 
-// build builds a node with the bug in it, whose host has all clocks in its hand.
+// build builds a node with the bug in it.
 func (b *bug) build(t *testing.T) string {
+	t.Helper()
+	v := newVariant(t)
+	v.edit(b.file, b.was, b.is)
+	if b.clock {
+		v.hostTime()
+	}
+	return v.build()
+}
+
+// A variant is this program with some files that are other ones.
+type variant struct {
+	t       *testing.T
+	root    string // of the module
+	dir     string
+	changed map[string]string // files of the module, or new ones, and where they are
+	flags   []string
+}
+
+func newVariant(t *testing.T) *variant {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newOverlay(t)
-	o.edit(filepath.Join(root, b.file), b.was, b.is)
-	o.hostTime()
-	return o.build()
+	return &variant{t: t, root: root, dir: t.TempDir(), changed: make(map[string]string)}
 }
 
-// An overlay is files that are other ones for one build.
-type overlay struct {
-	t       *testing.T `json:"-"`
-	dir     string
-	Replace map[string]string
-}
-
-func newOverlay(t *testing.T) *overlay {
-	return &overlay{t: t, dir: t.TempDir(), Replace: make(map[string]string)}
-}
-
-// edit replaces text in a file, where it is there once.
-func (o *overlay) edit(file string, pairs ...string) {
-	o.t.Helper()
-	source, err := os.ReadFile(file)
+func (v *variant) read(file string) string {
+	v.t.Helper()
+	b, err := os.ReadFile(file)
 	if err != nil {
-		o.t.Fatal(err)
+		v.t.Fatal(err)
 	}
-	text := string(source)
-	for i := 0; i < len(pairs); i += 2 {
-		if n := strings.Count(text, pairs[i]); n != 1 {
-			o.t.Fatalf("the place to change is there %d times in %s: see how that reads now", n, file)
-		}
-		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
-	}
-	o.put(file, text)
+	return string(b)
 }
 
-func (o *overlay) put(file, text string) {
-	o.t.Helper()
-	other := filepath.Join(o.dir, fmt.Sprintf("%d.go", len(o.Replace)))
-	if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
-		o.t.Fatal(err)
+func (v *variant) write(file, text string) string {
+	v.t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		v.t.Fatal(err)
 	}
-	o.Replace[file] = other
+	return file
+}
+
+func (v *variant) run(args ...string) string {
+	v.t.Helper()
+	out, err := exec.Command("go", args...).CombinedOutput()
+	if err != nil {
+		v.t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// edit replaces text in a file of the module, where it is there once.
+func (v *variant) edit(file, was, is string) {
+	v.t.Helper()
+	text := v.read(filepath.Join(v.root, file))
+	if n := strings.Count(text, was); n != 1 {
+		v.t.Fatalf("the place to change is there %d times in %s: see how that reads now", n, file)
+	}
+	name := fmt.Sprintf("%d.go", len(v.changed))
+	v.changed[filepath.Join(v.root, file)] = v.write(filepath.Join(v.dir, name), strings.Replace(text, was, is, 1))
 }
 
 // hostTime gives the host the clock by which raft tells whether others have been
-// silent for too long.
-func (o *overlay) hostTime() {
-	o.t.Helper()
-	text, err := os.ReadFile("testdata/hosttime.go.txt")
-	if err != nil {
-		o.t.Fatal(err)
+// silent for too long: raft is a copy with another one.
+func (v *variant) hostTime() {
+	v.t.Helper()
+	from, to := v.run("list", "-m", "-f", "{{.Dir}}", "github.com/hashicorp/raft"), filepath.Join(v.dir, "raft")
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		v.t.Fatal(err)
 	}
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/hashicorp/raft").Output()
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	dir := strings.TrimSpace(string(out))
-	o.put(filepath.Join(dir, "hosttime.go"), string(text))
+	v.write(filepath.Join(to, "hosttime.go"), v.read("testdata/hosttime.go.txt"))
 	for _, name := range []string{"raft.go", "replication.go"} {
-		source, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			o.t.Fatal(err)
+		file := filepath.Join(to, name)
+		text := v.read(file)
+		if !strings.Contains(text, "lastContact") || os.Remove(file) != nil { // it cannot be written to
+			v.t.Fatalf("raft looks at the time elsewhere than in %s by now", name)
 		}
-		if !strings.Contains(string(source), "lastContact") {
-			o.t.Fatalf("raft looks at the time elsewhere than in %s by now", name)
-		}
-		o.put(filepath.Join(dir, name), strings.NewReplacer("time.Now()", "hostNow()", "time.Since(", "hostSince(").Replace(string(source)))
+		v.write(file, strings.NewReplacer("time.Now()", "hostNow()", "time.Since(", "hostSince(").Replace(text))
 	}
+	mod := v.write(filepath.Join(v.dir, "linear.mod"), v.read(filepath.Join(v.root, "go.mod"))+"\nreplace github.com/hashicorp/raft => "+to+"\n")
+	v.write(filepath.Join(v.dir, "linear.sum"), v.read(filepath.Join(v.root, "go.sum")))
+	v.flags = append(v.flags, "-modfile", mod)
+	v.changed[filepath.Join(v.root, "test/linear/steady_test.go")] = v.write(filepath.Join(v.dir, "steady.go"), v.read("testdata/steady.go.txt"))
 }
 
-// build builds this program so.
-func (o *overlay) build() string {
-	o.t.Helper()
-	file, program := filepath.Join(o.dir, "overlay.json"), filepath.Join(o.dir, "node.test")
-	text, err := json.Marshal(o)
-	if err == nil {
-		err = os.WriteFile(file, text, 0o600)
-	}
+// build builds it.
+func (v *variant) build() string {
+	v.t.Helper()
+	program := filepath.Join(v.dir, "node.test")
+	text, err := json.Marshal(map[string]any{"Replace": v.changed})
 	if err != nil {
-		o.t.Fatal(err)
+		v.t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "test", "-c", "-tags", "hosttime", "-overlay", file, "-o", program, ".").CombinedOutput(); err != nil {
-		o.t.Fatalf("building: %v\n%s", err, out)
-	}
+	overlay := v.write(filepath.Join(v.dir, "overlay.json"), string(text))
+	v.run(slices.Concat([]string{"test", "-c", "-overlay", overlay, "-o", program}, v.flags, []string{"."})...)
 	return program
 }
 
 // plantedLimit is how long a bug may go without being seen.
 const plantedLimit = 4 * time.Minute
 
-// TestPlanted: this test sees the bugs that it is there for.
+// TestPlanted: this test sees the bugs that it is there for. It takes minutes: a node
+// is built for each.
 func TestPlanted(t *testing.T) {
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
-			if os.Getenv(envPlanted) == "" && (testing.Short() || !b.cheap) {
+			if os.Getenv(envPlanted) == "" {
 				t.Skipf("set %s=1 to see that it is caught", envPlanted)
 			}
 			b.catch(t)

@@ -28,7 +28,9 @@ var places = []string{"trusted", "host", "api", "internal/mount", "cmd/holdfastd
 // An event is a line of the log: its message, and what the page has of it.
 type event struct{ message, level, attributes string }
 
-func (e event) String() string { return fmt.Sprintf("| %s | %s | %s |", e.message, e.level, e.attributes) }
+func (e event) String() string {
+	return fmt.Sprintf("| %s | %s | %s |", e.message, e.level, e.attributes)
+}
 
 // logged are the events in the source, each once, and where.
 func logged(t *testing.T) map[event]token.Position {

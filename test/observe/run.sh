@@ -34,10 +34,12 @@ await() { for _ in $(seq 120); do if eval "$1"; then return; fi; sleep 0.5; done
 targets=${TARGETS:-}
 if [ -z "$targets" ]; then
 	api=$(free) metrics=$(free)
-	"$work/holdfast" dev --dir "$work/domain" --listen "127.0.0.1:$api" --metrics ":$metrics" >"$work/dev.log" 2>&1 &
+	"$work/holdfast" dev --nodes 3 --audit --dir "$work/domain" --listen "127.0.0.1:$api" --metrics ":$metrics" >"$work/dev.log" 2>&1 &
 	pids+=($!)
-	await 'grep -q "^Metrics at" "$work/dev.log"'
-	targets="127.0.0.1:$metrics"
+	await 'grep -q "^Serving until" "$work/dev.log"'
+	targets=$(sed -nE 's|.*metrics at http://([0-9.:]+).*|\1|p' "$work/dev.log" | tr '\n' ' ')
+	[ "$(wc -w <<<"$targets")" = 3 ] || fail "three nodes show metrics at: $targets"
+	processes=($(sed -nE 's|.*process ([0-9]+),.*|\1|p' "$work/dev.log"))
 
 	# The commands of docs/limits.md, in their order: an app that is capped is
 	# refused, with when to come back, and another is not.
@@ -46,14 +48,20 @@ if [ -z "$targets" ]; then
 fi
 
 for t in $targets; do
+	await 'curl -s "http://$t/readyz" | grep -q "\"ready\":true"' # one that has just joined takes up the policy in a moment
 	curl -sf "http://$t/healthz" >/dev/null || fail "/healthz of $t"
 	curl -sf "http://$t/readyz" | grep -q '"ready":true' || fail "/readyz of $t"
 done
 
 port=$(free)
 python3 - "$work/prometheus.yml" $targets <<'PY'
-import json, os, sys
-json.dump({"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [os.path.abspath("deploy/prometheus/alerts.yml")],
+import json, os, re, sys
+# The rules as they are, and the same with their patience cut to a second, so that
+# what is done below to nodes shows within this script's time.
+rules = [os.path.abspath("deploy/prometheus/alerts.yml"), sys.argv[1] + ".eager"]
+text = open(rules[0]).read()
+open(rules[1], "w").write(re.sub(r"for: \w+", "for: 1s", re.sub(r"(alert|name): (\w+)", r"\1: Eager\2", text)))
+json.dump({"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": rules,
            "scrape_configs": [{"job_name": "holdfast", "static_configs": [{"targets": sys.argv[2:]}]}]}, open(sys.argv[1], "w"))
 PY
 promtool check config "$work/prometheus.yml" >/dev/null
@@ -67,4 +75,26 @@ if [ -f "$work/domain/credentials.json" ]; then
 	sleep 3
 fi
 python3 test/observe/expressions.py "http://127.0.0.1:$port" $targets
+
+# Alerts of a real trouble: a node whose process stands still is cut off for who
+# scrapes it, and two of them leave the third one without a leader.
+if [ -n "${processes:-}" ]; then
+	firing() { curl -s "http://127.0.0.1:$port/api/v1/alerts" | python3 -c '
+import json, sys
+sys.exit(not any(a["labels"]["alertname"] == "Eager" + sys.argv[1] and a["state"] == "firing" for a in json.load(sys.stdin)["data"]["alerts"]))' "$1"; }
+	cut() { kill -STOP "$1"; cutoff+=("$1"); }
+	cutoff=()
+	trap 'for p in "${cutoff[@]}"; do kill -CONT "$p"; done; cleanup' EXIT
+	if firing HoldfastNodeDown || firing HoldfastNoLeader; then fail "alerts fire at a healthy domain"; fi
+	cut "${processes[2]}"
+	await 'firing HoldfastNodeDown'
+	say "a node that is cut off: HoldfastNodeDown fires"
+	cut "${processes[1]}"
+	await 'firing HoldfastNoLeader'
+	say "the node that is left alone: HoldfastNoLeader fires"
+	for p in "${cutoff[@]}"; do kill -CONT "$p"; done
+	cutoff=()
+	await '! firing HoldfastNodeDown && ! firing HoldfastNoLeader'
+	say "nodes that go on: the alerts end"
+fi
 say "all of it held"

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,6 +26,10 @@ func TestMain(m *testing.M) {
 }
 
 func buildAndRun(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() { // nothing here would run
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "holdfast-upgrade-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -32,12 +32,17 @@ func (n *Node) keepAudit(ctx context.Context) {
 	})
 }
 
+// stopAuditTime is how long a node that stops waits for its last head to be put on
+// record. The last nodes of a domain to stop have nobody to put it on record with;
+// what they wrote behind the head before is then chained and signed by nobody.
+const stopAuditTime = 2 * time.Second
+
 // closeAudit ends the audit log while there is still a log to put its head on.
 func (n *Node) closeAudit() {
 	if n.audit == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), stopAuditTime)
 	defer cancel()
 	if n.core != nil {
 		if err := n.core.StopAudit(ctx); err != nil {

@@ -64,50 +64,50 @@ func (n *Node) Drain(ctx context.Context) error {
 	return n.remove(ctx, &wire.Remove{Node: n.who.node[:], Reason: uint32(kms.NodeDrained)})
 }
 
-// remove has the leader do it. One that is to go itself hands the lead over first.
+// removeTime bounds how long remove waits for a node that leads.
+const removeTime = 5 * time.Second
+
+// remove has the leader do it. One that is to go itself hands the lead over first,
+// and the next one takes a moment: so it is asked again while nobody can do it.
 func (n *Node) remove(ctx context.Context, r *wire.Remove) error {
 	if n.members == nil {
 		return kms.Errorf(kms.Conflict, "a domain of one node would have none left")
 	}
-	for {
-		leader, known := n.replica.Leader()
-		switch {
-		case !known:
-			return kms.Errorf(kms.Unavailable, "no leader is known")
-		case leader == n.who.node && string(r.GetNode()) != string(leader[:]):
-			return n.members.end(ctx, n.who.node, r)
-		case leader == n.who.node:
-			if err := n.handOver(ctx); err != nil {
-				return err
-			}
-			n.awaitOther(ctx, leader)
-		default:
-			err := n.members.call(ctx, leader, member.MethodRemove, r, &wire.Removed{})
-			if !errors.Is(err, kms.Unavailable) || string(r.GetNode()) != string(leader[:]) || !n.awaitOther(ctx, leader) {
-				return err
-			} // the leader is to go itself, and has handed the lead over
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	for again := false; ; again = true {
+		err := n.removeOnce(ctx, r)
+		if again && n.hasGone(r.GetNode()) { // before, and the answer was lost
+			return nil
+		}
+		if !errors.Is(err, kms.Unavailable) || !pause(ctx, removePause) {
+			return err
 		}
 	}
 }
 
-// handOverTime bounds how long a node waits for another one to lead.
-const handOverTime = 5 * time.Second
+const removePause = 50 * time.Millisecond
 
-// awaitOther waits until another node leads, and reports whether one does.
-func (n *Node) awaitOther(ctx context.Context, than kms.NodeID) bool {
-	ctx, cancel := context.WithTimeout(ctx, handOverTime)
-	defer cancel()
-	for {
-		changed := n.replica.LeaderChanged()
-		if leader, known := n.replica.Leader(); known && leader != than {
-			return true
+func (n *Node) removeOnce(ctx context.Context, r *wire.Remove) error {
+	leader, known := n.replica.Leader()
+	switch {
+	case !known:
+		return kms.Errorf(kms.Unavailable, "no leader is known")
+	case leader == n.who.node && string(r.GetNode()) != string(leader[:]):
+		return n.members.end(ctx, n.who.node, r)
+	case leader == n.who.node:
+		if err := n.handOver(ctx); err != nil {
+			return err
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
+		return kms.Errorf(kms.Unavailable, "another node leads now")
 	}
+	return n.members.call(ctx, leader, member.MethodRemove, r, &wire.Removed{})
+}
+
+func (n *Node) hasGone(raw []byte) bool {
+	id, err := nodeID(raw)
+	_, gone := n.machine.View().Removed(id)
+	return err == nil && gone
 }
 
 // handOver has another node lead.

@@ -151,6 +151,9 @@ func (m *members) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if view.AuthorityDue() || view.GenerationDue() { // whichever node was told
+		n.generations.nudge()
+	}
 	if err := m.evict(ctx, view); err != nil {
 		return err
 	}

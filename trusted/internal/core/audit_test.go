@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/audit"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/auditlog"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/core"
 	"github.com/holdfast-kms/holdfast/trusted/server"
@@ -458,7 +460,12 @@ func benchmarkEncrypt(b *testing.B, on bool) {
 	d := trustedtest.NewDomain(b, 1)
 	n := d.Nodes[0]
 	if on {
-		n.Edit = func(c *server.Config) { c.AuditSinks = map[string]server.AuditSink{"test": discard{}} }
+		f, err := auditlog.OpenFile(auditlog.FileConfig{Path: filepath.Join(b.TempDir(), "audit.log")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = f.Close() })
+		n.Edit = func(c *server.Config) { c.AuditSinks = map[string]server.AuditSink{"test": f} }
 		n.Restart()
 		if _, err := n.Core().SubmitPolicy(b.Context(), d.Rulers.Next(func(p *govern.Policy) { p.AuditSinks = []string{"test"} })); err != nil {
 			b.Fatal(err)

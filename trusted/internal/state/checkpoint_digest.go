@@ -75,7 +75,10 @@ func (k *Key) tally(b []byte) []byte {
 	for i := range k.Versions {
 		v := &k.Versions[i]
 		b = number(number(append(b, byte(v.State)), uint64(v.Number)<<32|uint64(v.Generation)), uint64(v.Created))
-		b = text(number(b, uint64(v.Once)), v.Wrapped)
+		b = text(b, v.Wrapped)
+		if v.Once != 0 { // no state and no length begins so
+			b = number(append(b, 0xff), uint64(v.Once))
+		}
 	}
 	b = text(b, k.Condition)
 	b = append(b, flag(k.Labels != nil), flag(k.Deletion != nil))
