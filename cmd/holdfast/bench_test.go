@@ -101,8 +101,8 @@ func TestBenchSpecs(t *testing.T) {
 		}
 		rows += len(specs)
 	}
-	// 5 symmetric, 3 RSA and SM2 encrypt; those 4, 5 EC and Ed25519 sign; 4 authenticate.
-	if want := 2*9 + 2*10 + 4; rows != want {
+	// 5 symmetric, 3 RSA and SM2 encrypt; those 4, 5 EC, Ed25519 and 3 ML-DSA sign; 4 authenticate.
+	if want := 2*9 + 2*13 + 4; rows != want {
 		t.Errorf("%d rows, want %d", rows, want)
 	}
 	for _, op := range benchOps {

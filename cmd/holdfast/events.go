@@ -134,6 +134,7 @@ var eventTexts = map[kms.EventKind]string{
 	kms.EventNodeAdmitted: "node %d admitted", kms.EventNodeJoined: "node %d votes", kms.EventNodeLeft: "node %d has left: %r",
 	kms.EventNodeEvicted: "node %d removed: %r", kms.EventFeatureRaised: "the domain is at feature level %n",
 	kms.EventTimeJumped: "domain time went on by %n s at once",
+	kms.EventBackupMade: "a backup was made", kms.EventDomainRecovered: "the domain was revived on node %d", kms.EventRecoveryDealt: "shares of a recovery key were dealt",
 }
 
 func eventText(e kms.Event) string {

@@ -133,8 +133,6 @@ var rules = Rules{
 			Reason: "type information for these rules"},
 		{By: []string{"./test/linear"}, TestsOnly: true, Imports: []string{"github.com/anishathalye/porcupine"},
 			Reason: "it finds whether a history of calls can have come about one after the other"},
-		{By: []string{"./test/linear"}, TestsOnly: true, Imports: []string{"github.com/hashicorp/raft"},
-			Reason: "raft's own read is one of the bugs that the test plants"},
 		{By: []string{"./test/upgrade"}, TestsOnly: true, Imports: []string{"google.golang.org/protobuf/proto", "google.golang.org/protobuf/reflect/protodesc",
 			"google.golang.org/protobuf/reflect/protoregistry", "google.golang.org/protobuf/types/descriptorpb", "google.golang.org/protobuf/types/pluginpb"},
 			Reason: "the newer program that it builds knows one more command"},

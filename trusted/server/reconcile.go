@@ -160,7 +160,7 @@ func (m *members) reconcile(ctx context.Context) error {
 	if err := m.succeed(ctx, view); err != nil {
 		return err
 	}
-	if err := m.configure(ctx, view); err != nil {
+	if err := m.configure(ctx); err != nil {
 		return err
 	}
 	if c := view.Checkpoint(); c.Index > m.compared { // so that nodes whose state differs are found
@@ -213,10 +213,11 @@ func (m *members) succeed(ctx context.Context, view *state.View) (err error) {
 
 // configure changes raft's configuration by one step where it is not what the
 // state wants.
-func (m *members) configure(ctx context.Context, view *state.View) (err error) {
+func (m *members) configure(ctx context.Context) error {
 	m.busy.Lock()
 	defer m.busy.Unlock()
-	if view, err = m.node.replica.Local(); err != nil { // somebody may have held it for long
+	view, err := m.node.replica.Local() // somebody may have held it for long
+	if err != nil {
 		return err
 	}
 	r := m.node.replica

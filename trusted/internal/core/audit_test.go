@@ -451,11 +451,6 @@ func BenchmarkAuditedEncrypt(b *testing.B) {
 	}
 }
 
-// discard is a sink that costs nothing.
-type discard struct{}
-
-func (discard) Append(context.Context, []byte) error { return nil }
-
 func benchmarkEncrypt(b *testing.B, on bool) {
 	d := trustedtest.NewDomain(b, 1)
 	n := d.Nodes[0]
