@@ -118,7 +118,7 @@ func nativeError(a action, err error) error {
 	}
 	fault := faultOf(ce)
 	if fault == nil && !connect.IsWireError(err) { // there was no answer, or none of ours
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || ce.Code() == connect.CodeUnavailable {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || ce.Code() == connect.CodeUnavailable || ce.Code() == connect.CodeUnknown {
 			return unreachable(a, unURL(ce.Unwrap()))
 		}
 	}

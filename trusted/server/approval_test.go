@@ -138,6 +138,7 @@ func (a approver) refusals(c attest.Claims) map[string]struct {
 // sees what an approval has to name, no other approval lets it in, and the right
 // one does.
 func TestApprovedNodeJoins(t *testing.T) {
+	t.Parallel()
 	a, d := approved(t)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)
@@ -187,6 +188,7 @@ func TestApprovedNodeJoins(t *testing.T) {
 // TestApprovalBroughtAlong: a node that brings its approval joins without waiting,
 // and one that brings none for it is told why at once. An approval is good once.
 func TestApprovalBroughtAlong(t *testing.T) {
+	t.Parallel()
 	a, d := approved(t)
 	n := d.Machine()
 	claims := proves(t, n)
@@ -213,6 +215,7 @@ func TestApprovalBroughtAlong(t *testing.T) {
 // TestPolicyWithoutQuorum: a policy that would expel most of the nodes is refused
 // and names them; where it says halt the domain stops.
 func TestPolicyWithoutQuorum(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	app := d.Nodes[0].Enrol()
 	expel := func(p *govern.Policy) {
@@ -246,6 +249,7 @@ func TestPolicyWithoutQuorum(t *testing.T) {
 // TestPolicyDropsProgram: a node whose program is in no entry any more is removed,
 // serves nobody, and the others go on.
 func TestPolicyDropsProgram(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)

@@ -53,6 +53,7 @@ func (o orderer) exposed(order []byte) (all []kms.Exposed) {
 // or refused or listed, what was encrypted opens until it is encrypted again, and
 // all that survives the node's death in the middle.
 func TestCompromise(t *testing.T) {
+	t.Parallel()
 	o := newOrderer(t)
 	app := o.n.Enrol()
 	var err error
@@ -124,6 +125,7 @@ func (o orderer) wantExposed(order []byte, made map[kms.Spec]kms.Key) {
 }
 
 func TestCompromiseRefused(t *testing.T) {
+	t.Parallel()
 	o := newOrderer(t)
 	s := o.n.Server()
 	good := o.compromiseOrder(0, 0)
@@ -160,6 +162,7 @@ func TestCompromiseRefused(t *testing.T) {
 
 // Another certificate authority by an operator's order, once.
 func TestReplaceAuthority(t *testing.T) {
+	t.Parallel()
 	o := newOrderer(t)
 	before := o.n.Server().CA()
 	order := o.signed(o.order(govern.DeedReplaceCA, 0, nil), o.d.Rulers.Operator)

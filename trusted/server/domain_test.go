@@ -42,6 +42,7 @@ func aesKey(t *testing.T, app *trustedtest.App) kms.KeyID {
 // TestAnyNodeServes: what one node made or changed every other one knows at
 // once, also after all of them were stopped and started again, together.
 func TestAnyNodeServes(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	for i, n := range d.Nodes {
@@ -68,6 +69,7 @@ func TestAnyNodeServes(t *testing.T) {
 // everywhere when it returns, a node that was away takes it over before it serves,
 // and what is retired is retired everywhere.
 func TestRotationOnAllNodes(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)
@@ -101,6 +103,7 @@ func TestRotationOnAllNodes(t *testing.T) {
 // TestJoinRefused: who may not hold the master secret never becomes a member, and
 // both sides say why.
 func TestJoinRefused(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	other := trustedtest.NewDomain(t, 1)
 	tests := []struct {
@@ -132,6 +135,7 @@ func TestJoinRefused(t *testing.T) {
 // TestRemovedNode: when the order to remove a node has been obeyed that node
 // serves nobody, nobody speaks with it, and it never comes back.
 func TestRemovedNode(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)
@@ -157,6 +161,7 @@ func TestRemovedNode(t *testing.T) {
 
 // TestLeaderLost: the others go on when the leader is gone, and it catches up.
 func TestLeaderLost(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	leader := d.Leader()
@@ -202,6 +207,7 @@ func eventually[T any](t *testing.T, try func() (T, error)) T {
 // from its folder but who it was: it joins anew in its own place, and one that
 // does not is refused by the others.
 func TestRejoin(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)

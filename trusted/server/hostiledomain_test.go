@@ -32,6 +32,7 @@ const days = 24 * time.Hour
 // serves nothing of it: it knows all that was acknowledged meanwhile before it
 // serves, and where it cannot reach the others it does not serve.
 func TestMinorityRolledBack(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app, back := d.Nodes[0].Enrol(), d.Nodes[2]
 	disabled, deleted, kept := aesKey(t, app), aesKey(t, app), aesKey(t, app)
@@ -105,6 +106,7 @@ func passes(t *testing.T, n *trustedtest.Node, by time.Duration) {
 // TestLeaderAhead: a leader whose host sets its clock ahead by a month destroys no
 // key whose deletion is scheduled, and ends no credential and no epoch.
 func TestLeaderAhead(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app, leader := d.Nodes[0].Enrol(), d.Leader()
 	key := aesKey(t, app)
@@ -141,6 +143,7 @@ func TestLeaderAhead(t *testing.T) {
 // TestLeaderStands: a leader whose host stops its clock keeps nothing alive: time goes
 // on by the others' clocks, also at the leader.
 func TestLeaderStands(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app, leader := d.Nodes[0].Enrol(), d.Leader()
 	at := time.Now()
@@ -267,6 +270,7 @@ func (s *stranger) ask(to *trustedtest.Node, method string, build func(challenge
 // TestHostileJoiner: whoever asks to be taken in and is not what it says gets no
 // secret and is told why; the domain stays as it was.
 func TestHostileJoiner(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	sponsor, alive, dead := d.Nodes[0], d.Nodes[1].Server().Status().Node, d.Nodes[2].Server().Status().Node
 	if err := d.Nodes[2].Stop(); err != nil {
@@ -372,6 +376,7 @@ func (s *stranger) shows(to kms.NodeID, certificate []byte, protocol string) (th
 
 // TestAnothersCertificate: a certificate of a member's is of no use without its key.
 func TestAnothersCertificate(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	s := newStranger(t, d)
 	a, b := d.Nodes[0].Server().Status().Node, d.Nodes[1].Server().Status().Node
@@ -401,6 +406,7 @@ func passesTo(t *testing.T, n *server.Node, generation uint32) {
 // is what the domain's chain of checksums says, under the number that it was sealed
 // for.
 func TestHostileSponsor(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	o := orderer{t, d.Nodes[0], d}
 	o.rotate()

@@ -190,6 +190,7 @@ func (n *Node) startWork() {
 	n.work.Go(func() { n.generations.run(ctx) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, keepInterval, func() { n.keepSecrets(ctx) }) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
+	n.work.Go(func() { n.cfg.Clock.Every(ctx, time.Second, n.generations.nudgeIfDue) })
 	n.work.Go(func() { n.tickAlone(ctx) })
 }
 

@@ -54,6 +54,7 @@ func wantRefusal(t *testing.T, what string, err error, kind kms.Kind) {
 // TestSurvivor: what one disk has left of a domain goes on as owner and threshold
 // say, once, and with all keys; who was of the domain joins anew or not at all.
 func TestSurvivor(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewRecoverable(t, 3)
 	app := d.Nodes[0].Enrol()
 	sealed := seal(t, app, d.Nodes[1])
@@ -128,6 +129,7 @@ func TestSurvivor(t *testing.T) {
 // TestRestore: a backup and two of three shares bring a domain back on a machine
 // that was never of it, with all keys; nothing less does.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewRecoverable(t, 3)
 	app := d.Nodes[0].Enrol()
 	sealed := seal(t, app, d.Nodes[0])
@@ -211,6 +213,7 @@ func TestRestore(t *testing.T) {
 // TestRestoreByRoot: a node that holds the master secrets restores its domain from
 // a backup without shares, and only as owner and threshold say.
 func TestRestoreByRoot(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 1)
 	node := d.Nodes[0]
 	app := node.Enrol()
@@ -240,6 +243,7 @@ func TestRestoreByRoot(t *testing.T) {
 // TestRecoveryDealtAnew: an amendment names others to hold recovery keys, and the
 // recovery key is dealt to them; those who held shares open nothing that comes after.
 func TestRecoveryDealtAnew(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 1)
 	node := d.Nodes[0]
 	app := node.Enrol()
@@ -285,6 +289,7 @@ func TestRecoveryDealtAnew(t *testing.T) {
 // TestSurvivorOfRejoin: where nodes that start join anew, one that finds nobody
 // keeps what it has, and a recovery has it carry on.
 func TestSurvivorOfRejoin(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	sealed := seal(t, app, d.Nodes[0])

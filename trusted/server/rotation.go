@@ -170,6 +170,14 @@ func (g *generations) maintain(ctx context.Context) {
 	g.remedy(ctx)
 }
 
+// nudgeIfDue has run rotate soon after the policy's interval has passed; what else
+// it does walks through the state.
+func (g *generations) nudgeIfDue() {
+	if g.node.replica.Leads() && g.node.core.RotationDue() {
+		g.nudge()
+	}
+}
+
 // rotate makes the next generation and puts it in use.
 func (g *generations) rotate(ctx context.Context, order []byte) (uint32, error) {
 	g.mu.Lock()

@@ -129,6 +129,7 @@ func (s scenario) public(n *trustedtest.Node, generation uint64) [32]byte {
 // epochs pass. With one they follow each other by themselves, on all nodes, also
 // while one is away, and when the domain has shrunk to one; then not any more.
 func TestScenarioMasterSecrets(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t, 3)
 	all := s.d.Nodes
 	s.pass(5*time.Hour, all...)
@@ -178,6 +179,7 @@ func (s scenario) removed(n *trustedtest.Node) {
 // TestScenarioEphemeralSecrets: the nodes share an epoch's secret, in memory
 // alone: those that join get it, and when all have stopped it is gone.
 func TestScenarioEphemeralSecrets(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t, 2)
 	lost := s.epoch(s.d.Nodes...)
 	s.d.RestartAll()
@@ -245,6 +247,7 @@ func (s scenario) epoch(nodes ...*trustedtest.Node) (epoch uint64) {
 // TestScenarioRestart: after all nodes were restarted rotation goes on, and who
 // needs a key that nobody had before gets it.
 func TestScenarioRestart(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t, 3)
 	all := s.d.Nodes
 	app := s.n.Enrol()
@@ -261,6 +264,7 @@ func TestScenarioRestart(t *testing.T) {
 // TestScenarioReplication: a node that was away for half of the generations takes
 // those that it lacks, one that joins takes all, and then they are alike.
 func TestScenarioReplication(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t, 3)
 	away := s.d.Nodes[2]
 	for range 3 {
@@ -279,6 +283,7 @@ func TestScenarioReplication(t *testing.T) {
 // TestScenarioReplicationMany tells how long a node takes over many generations;
 // HOLDFAST_GENERATIONS says how many.
 func TestScenarioReplicationMany(t *testing.T) {
+	t.Parallel()
 	many := 5
 	if text := os.Getenv("HOLDFAST_GENERATIONS"); text != "" {
 		var err error
@@ -305,6 +310,7 @@ func TestScenarioReplicationMany(t *testing.T) {
 // however often that is tried. When one is back the next one is made, and those
 // that come back later have no other. The whole of it twice.
 func TestScenarioRotationFailure(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t, 3)
 	for range 2 {
 		s.failsAlone()

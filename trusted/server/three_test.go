@@ -97,6 +97,7 @@ func roles(d *trustedtest.Domain) (leader, follower *trustedtest.Node) {
 // leader is killed and somebody restores ends one way for everybody; and of many
 // versions that were deleted by force none is in what another node makes next.
 func TestSecretsOverNodes(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	if _, err := app.MustCaller().CreateSecret(ctx, kms.CreateSecretRequest{Name: "s", Value: []byte("first")}); err != nil {
@@ -210,6 +211,7 @@ func restoreAgainstDue(t *testing.T, d *trustedtest.Domain, app *trustedtest.App
 // often than that, whichever nodes do and also when one is started again, and the
 // key gets new versions by itself.
 func TestInvocationsOverNodes(t *testing.T) {
+	t.Parallel()
 	const limit, each = 64, 100
 	d := trustedtest.NewDomain(t, 3)
 	for _, n := range d.Nodes {
@@ -278,6 +280,7 @@ func noteOnAll(t *testing.T, d *trustedtest.Domain, app *trustedtest.App, key km
 // node it is shown to; one that only uses a key is refused a second time by the
 // node that had it, and by one that was started since.
 func TestReplaysOverNodes(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)
@@ -325,6 +328,7 @@ func TestReplaysOverNodes(t *testing.T) {
 // TestOneNodeDoesTheWork: what is due is done by the node that leads, and no
 // other one begins it.
 func TestOneNodeDoesTheWork(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	app := d.Nodes[0].Enrol()
 	key := aesKey(t, app)
@@ -368,6 +372,7 @@ func TestOneNodeDoesTheWork(t *testing.T) {
 // whose sink takes nothing, serve nobody and say why; and what a removed node owed
 // another one writes, so that all files together are whole.
 func TestAuditOverNodes(t *testing.T) {
+	t.Parallel()
 	d := trustedtest.NewDomain(t, 3)
 	sinks := map[*trustedtest.Node]*nodeSink{}
 	for _, n := range d.Nodes {

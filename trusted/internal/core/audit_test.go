@@ -242,7 +242,9 @@ var open = map[string]string{
 
 	"Tick": "the node's own", "TurnEpoch": "the node's own", "RotationDue": "the node's own", "NewRewrapping": "the node's own",
 	"KeepSecrets": "the node's own", "RotateWorn": "the node's own", "Reckon": "the node's own", "NoteUse": "the node's own", "Worn": "the node's own",
-	"Order": "the node's own", "Announce": "the node's own", "MayServe": "no operation",
+	"DeclareCompromise": "entry", "ReplaceAuthority": "entry, where ordered", "FinishCompromise": "the node's own", "NewReplacement": "the node's own",
+	"Exposed": "changes nothing, for who holds the signers' order",
+	"Order":   "the node's own", "Announce": "the node's own", "MayServe": "no operation",
 	"StartAudit": "the node's own", "KeepAudit": "the node's own", "StopAudit": "the node's own",
 	"Now": "no operation", "Watches": "no operation", "Limited": "no operation", "Unconfirmed": "no operation",
 }

@@ -200,6 +200,7 @@ func TestRestoreWins(t *testing.T) {
 	_, err = app.MustCaller().RestoreSecret(ctx, "lost")
 	wantKind(t, "restored too late", err, kms.NotFound)
 	node.Clock.Move(400 * kms.Day)
+	node.Server().Examine(ctx) // its evidence is as old by now
 	must(t, 0, node.Core().Tick(ctx, nil))
 	wantSecret(t, app, "kept", 0, "v")
 	createSecret(t, app, "lost", "again", kms.KeyID{})

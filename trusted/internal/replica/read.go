@@ -10,12 +10,12 @@ import (
 )
 
 // Bounds of reads. A caller waits for the round under way and the next, so two
-// of a follower's and one more second are the five after which a read is refused.
+// of a follower's and two more seconds are the five after which a read is refused.
 const (
-	confirmLimit = time.Second           // for one round of the leader's
-	askLimit     = 2 * time.Second       // for one request to the leader
-	retryLimit   = time.Second           // for all that comes after the first try
-	retryPause   = 20 * time.Millisecond // between tries
+	confirmLimit = time.Second             // for one round of the leader's
+	askLimit     = 1500 * time.Millisecond // for one request to the leader
+	retryLimit   = 2 * time.Second         // for all that comes after the first try
+	retryPause   = 20 * time.Millisecond   // between tries
 )
 
 // View returns a state that holds everything acknowledged before the call, by
