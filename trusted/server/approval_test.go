@@ -215,6 +215,9 @@ func TestApprovalBroughtAlong(t *testing.T) {
 // TestPolicyWithoutQuorum: a policy that would expel most of the nodes is refused
 // and names them; where it says halt the domain stops.
 func TestPolicyWithoutQuorum(t *testing.T) {
+	if testing.Short() {
+		t.Skip("!!! SKIPPED: -short")
+	}
 	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
 	app := d.Nodes[0].Enrol()

@@ -36,7 +36,7 @@ func (m *members) taker(ctx context.Context) (*member.Conn, *state.View, error) 
 	if !ok {
 		return peer, nil, kms.Errorf(kms.Denied, "not on a channel between nodes")
 	}
-	if m.node.core == nil {
+	if !m.node.assembled.Load() {
 		return peer, nil, kms.Errorf(kms.Unavailable, "this node has not found the others of its domain yet")
 	}
 	view, err := m.node.replica.View(ctx)
@@ -175,12 +175,12 @@ func (m *members) takeOffer(ctx context.Context, ask *wire.Offer) (*wire.Held, e
 	if !ok {
 		return nil, kms.Errorf(kms.Denied, "not on a channel between nodes")
 	}
+	if !m.node.assembled.Load() {
+		return nil, kms.Errorf(kms.Unavailable, "this node has not found the others of its domain yet")
+	}
 	view, err := m.node.replica.View(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if m.node.core == nil {
-		return nil, kms.Errorf(kms.Unavailable, "this node has not found the others of its domain yet")
 	}
 	own, _, _ := m.node.standing.view()
 	if err := view.Policy().MayReplicate(peer.Claims(), own, m.now()); err != nil {

@@ -125,7 +125,7 @@ func (n *Node) handOver(ctx context.Context) error {
 // takeRemoval is the leader's side of remove.
 func (m *members) takeRemoval(ctx context.Context, r *wire.Remove) (*wire.Removed, error) {
 	peer, ok := member.PeerOf(ctx)
-	if !ok || m.node.core == nil || !m.node.replica.Leads() {
+	if !ok || !m.node.assembled.Load() || !m.node.replica.Leads() {
 		return nil, kms.Errorf(kms.Unavailable, "this node does not lead")
 	}
 	if string(r.GetNode()) == string(m.node.who.node[:]) {

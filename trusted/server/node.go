@@ -37,20 +37,21 @@ const startTimeout = 30 * time.Second
 
 // A Node is a running node.
 type Node struct {
-	cfg      Config
-	charter  *govern.Charter
-	who      *identity
-	start    time.Time
-	machine  *state.Machine
-	root     *root.Root
-	replica  *replica.Replica
-	members  *members     // nil: a domain of one that takes nobody in
-	rejoined bool         // it began with an empty log
-	boot     *member.Boot // of this start
-	authn    *authn.Authenticator
-	core     *core.Core
-	audit    *auditing.Log
-	issuer   *issuer
+	cfg       Config
+	charter   *govern.Charter
+	who       *identity
+	start     time.Time
+	machine   *state.Machine
+	root      *root.Root
+	replica   *replica.Replica
+	members   *members     // nil: a domain of one that takes nobody in
+	assembled atomic.Bool  // all parts are there: other nodes may ask for them
+	rejoined  bool         // it began with an empty log
+	boot      *member.Boot // of this start
+	authn     *authn.Authenticator
+	core      *core.Core
+	audit     *auditing.Log
+	issuer    *issuer
 
 	standing    *standing
 	sessions    *session.Judge
@@ -168,6 +169,7 @@ func (n *Node) begin(ctx context.Context) (*Node, error) {
 			n.cfg.Logger.Warn("domain time did not move", "cause", err)
 		}
 	}
+	n.assembled.Store(true)
 	n.startWork()
 	return n, nil
 }

@@ -31,7 +31,7 @@ func (m *members) introduce(ctx context.Context, ask *wire.Introduce) (*wire.Int
 	if len(ask.GetNonce()) != NonceSize {
 		return nil, kms.Errorf(kms.Invalid, "a nonce has %d bytes", NonceSize).WithField("nonce")
 	}
-	if n.sessions == nil {
+	if !n.assembled.Load() {
 		return nil, kms.Errorf(kms.Unavailable, "this node has not found the others of its domain yet")
 	}
 	view, err := n.replica.View(ctx)
@@ -56,7 +56,7 @@ func (m *members) introduce(ctx context.Context, ask *wire.Introduce) (*wire.Int
 // an event of the domain's.
 func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error) {
 	n := m.node
-	if n.sessions == nil {
+	if !n.assembled.Load() {
 		return nil, kms.Errorf(kms.Unavailable, "this node has not found the others of its domain yet")
 	}
 	view, err := n.replica.View(ctx)
