@@ -111,6 +111,8 @@ type standing struct {
 	// strangers, tenants and other nodes wait in lines of their own for the platform.
 	strangers, tenants, peers *line
 
+	examining sync.Mutex // held by the request that has the node examined
+
 	mu     sync.Mutex
 	claims attest.Claims // of the last examination that did not fail for lack of means
 	at     time.Time     // of that examination
@@ -141,31 +143,49 @@ const (
 // check is nil while the policy in force lets this program serve on this
 // machine. "No entry, no right."
 func (s *standing) check(policy *govern.Policy, now time.Time) error {
-	if j := s.judged.Load(); j != nil && j.policy == policy && now.Before(j.until) {
-		return j.err
-	}
 	stale, err := s.decide(policy, now)
-	if err != nil && stale { // a machine that slept wakes up with old evidence
-		ctx, cancel := context.WithTimeout(context.Background(), examinationTime)
-		s.renew(ctx)
-		cancel()
-		_, err = s.decide(policy, now)
+	if stale {
+		return s.examine(policy, now)
 	}
 	return err
 }
 
-// decide judges and remembers in one step, so that what an examination finds
-// meanwhile is not written over. Where the outcome is bad and the last
-// examination was long ago, one of those who ask at once is told that it is stale.
+// examine has a node whose last examination was long ago examined before it is
+// refused: a machine that slept wakes up with old evidence. Who asks meanwhile waits.
+func (s *standing) examine(policy *govern.Policy, now time.Time) error {
+	s.examining.Lock()
+	defer s.examining.Unlock()
+	if stale, err := s.decide(policy, now); !stale {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), examinationTime)
+	defer cancel()
+	s.renew(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.remember(policy, now, s.judge(policy, now))
+}
+
+// decide is the remembered outcome, or judges and remembers in one step, so that
+// what an examination finds meanwhile is not written over. A bad outcome long after the last examination is
+// stale: it is not remembered.
 func (s *standing) decide(policy *govern.Policy, now time.Time) (stale bool, err error) {
+	if j := s.judged.Load(); j != nil && j.policy == policy && now.Before(j.until) {
+		return false, j.err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err = s.judge(policy, now)
-	s.judged.Store(&judgement{policy: policy, until: now.Add(rejudgeAfter), err: err})
-	if stale = err != nil && now.Sub(s.tried) >= rejudgeAfter; stale {
-		s.tried = now
+	if err != nil && now.Sub(s.tried) >= rejudgeAfter {
+		return true, err
 	}
-	return stale, err
+	return false, s.remember(policy, now, err)
+}
+
+// remember keeps an outcome, for s.mu's holder, and returns it.
+func (s *standing) remember(policy *govern.Policy, now time.Time, err error) error {
+	s.judged.Store(&judgement{policy: policy, until: now.Add(rejudgeAfter), err: err})
+	return err
 }
 
 // judgeUnder is what check would be under another policy.
