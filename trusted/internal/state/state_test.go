@@ -356,7 +356,11 @@ func TestDamagedSnapshotDoesNotRestore(t *testing.T) {
 	m := newMachine(t)
 	m.random(rand.New(rand.NewPCG(3, 3)), 60)
 	good := snapshot(t, m.Machine)
-	for n := range good {
+	stride := 1
+	if testing.Short() {
+		stride = 23
+	}
+	for n := 0; n < len(good); n += stride {
 		x := state.New()
 		if err := x.Restore(bytes.NewReader(good[:n])); err == nil {
 			t.Fatalf("cut to %d of %d bytes: restored", n, len(good))
@@ -412,6 +416,9 @@ func FuzzApply(f *testing.F) {
 
 // TestHeapPerKey holds the promise of at most 0.5 KB of live heap per AES key.
 func TestHeapPerKey(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: 100,000 keys take long, and the race detector's are larger")
+	}
 	const n = 100_000
 	m := newMachine(t)
 	live := func() uint64 {
