@@ -12,7 +12,7 @@ var (
 
 // rules are those of this module.
 var rules = Rules{
-	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./examples/...", "./test/..."}, shared...),
+	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./internal/revival", "./examples/...", "./test/..."}, shared...),
 
 	Imports: []ImportRule{
 		{From: []string{"./kms/..."}, Never: []string{"./..."},
@@ -52,6 +52,8 @@ var rules = Rules{
 			Reason: "it is a server that protects nothing"},
 		{Package: "./internal/mount", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
 			Reason: "it knows the facades and the node: what runs a node puts one in front of the other"},
+		{Package: "./internal/revival", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
+			Reason: "it opens files for a node that is about to start: nobody but what runs one does"},
 		{Package: "./govern/governtest", By: []string{"./trusted/trustedtest"}, AnyTest: true,
 			Reason: "its signers sign whatever a test wants"},
 		{Package: "./trusted/internal/...", By: []string{"./trusted/server", "./trusted/trustedtest"},
@@ -101,6 +103,8 @@ var rules = Rules{
 			Reason: "bench shows each operation next to the library alone"},
 		{By: []string{"./api/...", "./client/...", "./attest/...", "./govern", "./audit"}, Imports: []string{"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 			Reason: "encoding/json takes a member that is there twice; this one refuses it, and four times faster"},
+		{By: []string{"./test/perf"}, TestsOnly: true, Imports: []string{"github.com/emmansun/gmsm/sm2", "github.com/emmansun/gmsm/smx509"},
+			Reason: "SM2 alone, to set beside what a request takes, with a key that was exported"},
 		{By: []string{"./cmd/holdfast/internal/raw"}, Imports: []string{"github.com/emmansun/gmsm/sm2", "github.com/emmansun/gmsm/sm4", "github.com/decred/dcrd/dcrec/secp256k1/v4", "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"},
 			Reason: "bench shows each operation next to the library alone"},
 		{By: []string{"./cmd/holdfast"}, Imports: []string{"github.com/alecthomas/kong"},

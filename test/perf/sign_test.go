@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"fmt"
 	"math"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/smx509"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -32,6 +33,7 @@ func BenchmarkSignOverRaw(b *testing.B) {
 	}{
 		{kms.Ed25519, "", crypto.Hash(0)},
 		{kms.ECP256, "", crypto.SHA256},
+		{kms.SM2, "", sm2.DefaultSM2SignerOpts},
 		{kms.RSA2048, "EH_RSA_PKCS1_PSS", pss},
 		{kms.RSA3072, "EH_RSA_PKCS1_PSS", pss},
 		{kms.RSA4096, "EH_RSA_PKCS1_PSS", pss},
@@ -75,7 +77,7 @@ func (x *bench) exported(b *testing.B, spec kms.Spec) (kms.KeyID, crypto.Signer)
 	if err != nil {
 		b.Fatal(err)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(out.Material)
+	key, err := smx509.ParsePKCS8PrivateKey(out.Material)
 	if err != nil {
 		b.Fatal(err)
 	}
