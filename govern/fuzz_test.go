@@ -2,9 +2,13 @@ package govern_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"strings"
 	"testing"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // fuzzDocument: what is accepted is valid, and its print is a fixed point.
@@ -125,6 +129,28 @@ func FuzzPrivateKey(f *testing.F) {
 		k, err := govern.ParsePrivateKey(file, passphrase)
 		if (err == nil) == k.Public().IsZero() {
 			t.Errorf("a key %v with the error %v", k, err)
+		}
+	})
+}
+
+// FuzzFounder: what is read prints to what reads the same.
+func FuzzFounder(f *testing.F) {
+	key := []byte("a key")
+	good := &govern.Founder{Version: govern.FounderVersion, Node: kms.NodeID(sha256.Sum256(key)), Key: key,
+		CharterDigest: govern.Digest{1}, Evidence: attest.Evidence{TEE: attest.SGX, Quote: []byte("a quote")}}
+	f.Add(good.Text())
+	f.Add([]byte(strings.Replace(string(good.Text()), `"version":1`, `"version":1,"version":1`, 1)))
+	if _, err := govern.ParseFounder(good.Text()); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		read, err := govern.ParseFounder(b)
+		if err != nil {
+			return
+		}
+		again, err := govern.ParseFounder(read.Text())
+		if err != nil || !bytes.Equal(again.Text(), read.Text()) {
+			t.Errorf("%s: %v", read.Text(), err)
 		}
 	})
 }

@@ -44,12 +44,12 @@ func (c *bootstrapNewCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	f, err := readFounder(c.Founder)
+	f, err := s.readFounder(c.Founder)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	id, claims, err := f.verify(charter, c.AllowSimulated, now)
+	id, claims, err := verifyFounder(f, charter, c.AllowSimulated, now)
 	if err != nil {
 		return err
 	}

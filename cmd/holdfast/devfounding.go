@@ -34,6 +34,8 @@ type devNodeCmds struct {
 	Prepare devPrepareCmd `cmd:"" help:"First step of founding: make the node's key, and write evidence for it that owner and signers look at."`
 	Found   devFoundCmd   `cmd:"" help:"Second step: found the domain by the documents that they signed."`
 	Serve   devServeCmd   `cmd:"" default:"withargs" help:"Serve; with --join, have the node join a domain first."`
+	Survey  devSurveyCmd  `cmd:"" help:"Where a domain has lost most of its nodes: show what is left of it here, or a new node for a backup, with evidence."`
+	Recover devRecoverCmd `cmd:"" help:"Carry such a domain on, alone, as owner and signers have signed, and serve."`
 }
 
 type devPrepareCmd struct {
@@ -65,11 +67,7 @@ func (c *devPrepareCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	text, err := founderText(shown, charter)
-	if err != nil {
-		return err
-	}
-	if err := s.writeFile(c.Out, text, c.Force); err != nil {
+	if err := s.writeFile(c.Out, founderText(shown, charter), c.Force); err != nil {
 		return err
 	}
 	return s.show(map[string]any{"node_id": shown.Node, "founder": c.Out, "claims": shown.Claims}, func(w io.Writer) {

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -15,42 +12,22 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
-// A founder is what owner and signers look at before they sign the bootstrap
-// that names it, as `holdfastd found` and `dev node prepare` write it. Nothing in
-// it is believed before its evidence was verified.
-type founder struct {
-	Version       int             `json:"version"`
-	Node          string          `json:"node"` // SHA-256 of Key, hexadecimal
-	Key           []byte          `json:"key"`  // SubjectPublicKeyInfo
-	CharterDigest string          `json:"charter_digest"`
-	Evidence      attest.Evidence `json:"evidence"`
-}
-
-const founderVersion = 1
-
-func founderText(f *server.Founder, charter *govern.Charter) ([]byte, error) {
-	b, err := json.MarshalIndent(founder{Version: founderVersion, Node: f.Node.String(), Key: f.Key,
-		CharterDigest: charter.Digest().String(), Evidence: f.Evidence}, "", "  ")
-	return append(b, '\n'), err
+func founderText(f *server.Founder, charter *govern.Charter) []byte {
+	shown := govern.Founder{Version: govern.FounderVersion, Node: f.Node, Key: f.Key, CharterDigest: charter.Digest(), Evidence: f.Evidence}
+	return shown.Text()
 }
 
 // readFounder reads a founder's file, unverified.
-func readFounder(path string) (*founder, error) {
-	in, err := os.Open(path)
+func (s *session) readFounder(path string) (*govern.Founder, error) {
+	b, err := s.readLong(path)
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
-	d := json.NewDecoder(io.LimitReader(in, maxEvidence))
-	d.DisallowUnknownFields()
-	var f founder
-	if err := d.Decode(&f); err != nil || d.More() {
-		return nil, problemf("it takes what `holdfastd found --out FILE` writes, or `holdfast dev node prepare`", "%s is not the evidence of a founder", path)
+	f, err := govern.ParseFounder(b)
+	if err != nil {
+		return nil, problemf("it takes what `holdfastd found --out FILE` writes, or `holdfast dev node prepare`", "%s is not the evidence of a founder: %v", path, err)
 	}
-	if f.Version != founderVersion {
-		return nil, problemf("use the holdfast command of the same version", "%s has version %d, this program reads %d", path, f.Version, founderVersion)
-	}
-	return &f, nil
+	return f, nil
 }
 
 // founderRefused says what is wrong with a founder.
@@ -58,16 +35,13 @@ func founderRefused(hint, format string, args ...any) error {
 	return problemf(hint, "the founder is refused: %s", fmt.Sprintf(format, args...))
 }
 
-// verify is what its evidence proves, once everything holds: a node in a TEE
+// verifyFounder is what its evidence proves, once everything holds: a node in a TEE
 // made this key, for founding a domain on this charter, and it is not in debug
 // mode. Simulated evidence proves nothing and is taken only if that is wanted.
-func (f *founder) verify(charter *govern.Charter, simulated bool, at time.Time) (id kms.NodeID, claims attest.Claims, err error) {
-	id = kms.NodeID(sha256.Sum256(f.Key))
-	if f.CharterDigest != charter.Digest().String() {
+func verifyFounder(f *govern.Founder, charter *govern.Charter, simulated bool, at time.Time) (id kms.NodeID, claims attest.Claims, err error) {
+	id = f.Node
+	if f.CharterDigest != charter.Digest() {
 		return id, claims, founderRefused("give the node this charter, and have it prepared again", "it was prepared for another charter, %s", f.CharterDigest)
-	}
-	if f.Node != id.String() {
-		return id, claims, founderRefused("have it prepared again", "its id is not that of its key")
 	}
 	if claims, err = teeVerifiers.Prove(f.Evidence, at); err != nil {
 		return id, claims, founderRefused(attest.ReasonOf(err).Hint(), "%v", err)

@@ -62,7 +62,7 @@ func (c *policyNewCmd) Run(s *session) error {
 		terms := attest.Terms{Simulated: true}
 		p.Attestation = govern.Requirements{SGX: terms, TDX: terms, SNP: terms}
 	}
-	if err := c.list(p, charter, now); err != nil {
+	if err := c.list(s, p, charter, now); err != nil {
 		return err
 	}
 	if len(p.Nodes) == 0 {
@@ -78,7 +78,7 @@ func (c *policyNewCmd) Run(s *session) error {
 }
 
 // list lists the nodes that the flags name.
-func (c *policyNewCmd) list(p *govern.Policy, charter *govern.Charter, now time.Time) error {
+func (c *policyNewCmd) list(s *session, p *govern.Policy, charter *govern.Charter, now time.Time) error {
 	add := func(id govern.Identity) {
 		name := "node"
 		if len(p.Nodes) > 0 {
@@ -95,11 +95,11 @@ func (c *policyNewCmd) list(p *govern.Policy, charter *govern.Charter, now time.
 	if c.Founder == "" {
 		return nil
 	}
-	f, err := readFounder(c.Founder)
+	f, err := s.readFounder(c.Founder)
 	if err != nil {
 		return err
 	}
-	_, claims, err := f.verify(charter, c.AllowSimulated, now)
+	_, claims, err := verifyFounder(f, charter, c.AllowSimulated, now)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // A council is a terminal with a charter, its signers' keys, and a node that was
@@ -123,27 +124,23 @@ func TestFoundByHand(t *testing.T) {
 	newPolicy := []string{"policy", "new", "--charter", c.path("charter"), "--founder", c.path("founder")}
 	c.ok("", append(newPolicy, "--allow-simulated", "--out", c.path("p1"))...)
 	newBootstrap := []string{"bootstrap", "new", "--charter", c.path("charter"), "--policy", c.path("p1"), "--out", c.path("b"), "--founder"}
-	var f founder
-	if err := json.Unmarshal([]byte(c.read("founder")), &f); err != nil {
+	f, err := govern.ParseFounder([]byte(c.read("founder")))
+	if err != nil {
 		t.Fatal(err)
 	}
-	altered := func(name string, edit func(*founder)) string {
-		g := f
+	altered := func(name string, edit func(*govern.Founder)) string {
+		g := *f
 		edit(&g)
-		b, err := json.Marshal(g)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.write(name, b, 0o644)
+		return c.write(name, g.Text(), 0o644)
 	}
 	c.ok("", "charter", "new", "--name", "other", "--owner", c.path("owner.pub"), "--signer", c.path("alice.pub"), "--threshold", "1", "--out", c.path("other"))
 	for name, args := range map[string][]string{
 		"simulated":               append(newBootstrap, c.path("founder")),
 		"another charter":         {"bootstrap", "new", "--allow-simulated", "--charter", c.path("other"), "--policy", c.path("p1"), "--out", c.path("b"), "--founder", c.path("founder")},
-		"not that of its key":     append(newBootstrap, altered("f1", func(f *founder) { f.Node = strings.Repeat("0", 64) }), "--allow-simulated"),
-		"the founder is refused":  append(newBootstrap, altered("f2", func(f *founder) { f.Evidence.Quote = f.Evidence.Quote[:400] }), "--allow-simulated"),
+		"not that of its key":     append(newBootstrap, altered("f1", func(f *govern.Founder) { f.Node = kms.NodeID{} }), "--allow-simulated"),
+		"the founder is refused":  append(newBootstrap, altered("f2", func(f *govern.Founder) { f.Evidence.Quote = f.Evidence.Quote[:400] }), "--allow-simulated"),
 		"not the evidence of":     append(newBootstrap, c.path("charter"), "--allow-simulated"),
-		"version 9":               append(newBootstrap, altered("f3", func(f *founder) { f.Version = 9 }), "--allow-simulated"),
+		"version 9":               append(newBootstrap, altered("f3", func(f *govern.Founder) { f.Version = 9 }), "--allow-simulated"),
 		"does not admit":          {"bootstrap", "new", "--charter", c.path("charter"), "--founder", c.path("founder"), "--allow-simulated", "--out", c.path("b"), "--policy", c.strict()},
 		"belongs to another char": {"dev", "node", "prepare", "--dir", c.path("node"), "--charter", c.path("other"), "--out", c.path("f")},
 	} {

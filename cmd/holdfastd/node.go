@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/holdfast-kms/holdfast/api/signature"
-	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/collateral"
 	"github.com/holdfast-kms/holdfast/host/disk"
@@ -52,32 +50,14 @@ func (n *node) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b, err := json.MarshalIndent(founder{Version: founderVersion, Node: f.Node.String(), Key: f.Key,
-			CharterDigest: charter.Digest().String(), Evidence: f.Evidence}, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(n.set.out, append(b, '\n'), 0o644); err != nil {
+		shown := govern.Founder{Version: govern.FounderVersion, Node: f.Node, Key: f.Key, CharterDigest: charter.Digest(), Evidence: f.Evidence}
+		if err := os.WriteFile(n.set.out, shown.Text(), 0o644); err != nil {
 			return fmt.Errorf("writing the founder's evidence: %w", err)
 		}
 		n.log.Info("prepared", "node", f.Node.String(), "tee", f.Claims.TEE, "evidence", n.set.out)
 		return nil
 	})
 }
-
-// A founder is what owner and signers look at before they sign the bootstrap
-// that names it. Nothing in it is secret, and nothing is to be believed before
-// the evidence is verified: for the purpose "bootstrap", the key, the charter's
-// digest in place of a domain, and no nonce.
-type founder struct {
-	Version       int             `json:"version"`
-	Node          string          `json:"node"` // SHA-256 of Key, hexadecimal
-	Key           []byte          `json:"key"`  // SubjectPublicKeyInfo
-	CharterDigest string          `json:"charter_digest"`
-	Evidence      attest.Evidence `json:"evidence"`
-}
-
-const founderVersion = 1
 
 // found is the second step of founding.
 func (n *node) found(ctx context.Context) error {

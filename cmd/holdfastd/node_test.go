@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/sgx"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -92,10 +93,8 @@ func (r *rig) sign() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var f founder
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
+	f, err := govern.ParseFounder(b)
+	if err != nil {
 		r.t.Fatal(err)
 	}
 	claims, err := sgx.Verify(f.Evidence, time.Now())
@@ -103,11 +102,10 @@ func (r *rig) sign() {
 		r.t.Fatal(err)
 	}
 	bound := attest.ReportData(attest.ForBootstrap, attest.Binding{Keys: [][]byte{f.Key}, Domain: r.rulers.Charter.Digest()})
-	id := kms.NodeID(sum(f.Key))
-	if f.Version != 1 || f.Node != id.String() || f.CharterDigest != r.rulers.Charter.Digest().String() || !claims.ReportData.Equal(bound[:]) {
+	if f.CharterDigest != r.rulers.Charter.Digest() || !claims.ReportData.Equal(bound[:]) {
 		r.t.Fatalf("founder %+v", f)
 	}
-	bootstrap, policy := r.rulers.Found(id, r.rulers.Policy(claims.SGX.MRENCLAVE, time.Now()))
+	bootstrap, policy := r.rulers.Found(f.Node, r.rulers.Policy(claims.SGX.MRENCLAVE, time.Now()))
 	r.write("bootstrap", bootstrap)
 	r.write("policy", policy)
 }
