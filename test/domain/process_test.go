@@ -4,6 +4,7 @@ package domain_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +59,12 @@ func ends(t *testing.T, status int, args ...string) string {
 		t.Fatalf("holdfast %s: status %d, want %d\n%s", strings.Join(args, " "), got, status, out)
 	}
 	return string(out)
+}
+
+// tries runs a command that may fail.
+func tries(ctx context.Context, args ...string) (out string, ok bool) {
+	b, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	return string(b), err == nil
 }
 
 // A process is a node, as `dev node` runs it.
