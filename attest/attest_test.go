@@ -231,3 +231,42 @@ func TestVerdicts(t *testing.T) {
 		})
 	}
 }
+
+func TestSameProgram(t *testing.T) {
+	sgx := func(change func(*attest.SGXClaims)) attest.Claims {
+		c := attest.SGXClaims{MRENCLAVE: filled(1, 32), MRSIGNER: filled(2, 32), ISVSVN: 3}
+		change(&c)
+		return attest.Claims{TEE: attest.SGX, SGX: &c}
+	}
+	tdx := func(change func(*attest.TDXClaims)) attest.Claims {
+		c := attest.TDXClaims{MRTD: filled(1, 48), RTMR3: filled(2, 48)}
+		change(&c)
+		return attest.Claims{TEE: attest.TDX, TDX: &c}
+	}
+	snp := func(change func(*attest.SNPClaims)) attest.Claims {
+		c := attest.SNPClaims{Measurement: filled(1, 48), HostData: filled(2, 32)}
+		change(&c)
+		return attest.Claims{TEE: attest.SNP, SNP: &c}
+	}
+	enclave, guest, machine := sgx(func(*attest.SGXClaims) {}), tdx(func(*attest.TDXClaims) {}), snp(func(*attest.SNPClaims) {})
+	for name, tt := range map[string]struct {
+		a, b attest.Claims
+		want bool
+	}{
+		"enclave":            {enclave, sgx(func(*attest.SGXClaims) {}), true},
+		"enclave, MRENCLAVE": {enclave, sgx(func(c *attest.SGXClaims) { c.MRENCLAVE = filled(9, 32) }), false},
+		"enclave, MRSIGNER":  {enclave, sgx(func(c *attest.SGXClaims) { c.MRSIGNER = filled(9, 32) }), false},
+		"guest":              {guest, tdx(func(c *attest.TDXClaims) { c.RTMR3 = filled(9, 48) }), true},
+		"guest, MRTD":        {guest, tdx(func(c *attest.TDXClaims) { c.MRTD = filled(9, 48) }), false},
+		"machine":            {machine, snp(func(*attest.SNPClaims) {}), true},
+		"machine, launch":    {machine, snp(func(c *attest.SNPClaims) { c.Measurement = filled(9, 48) }), false},
+		"machine, host data": {machine, snp(func(c *attest.SNPClaims) { c.HostData = filled(9, 32) }), false},
+		"another TEE":        {enclave, guest, false},
+		"none":               {attest.Claims{}, attest.Claims{}, false},
+		"without claims":     {enclave, attest.Claims{TEE: attest.SGX}, false},
+	} {
+		if tt.a.SameProgram(tt.b) != tt.want || tt.b.SameProgram(tt.a) != tt.want {
+			t.Errorf("%s: not %t", name, tt.want)
+		}
+	}
+}

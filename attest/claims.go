@@ -50,6 +50,22 @@ type Claims struct {
 	ValidUntil time.Time `json:"valid_until"`
 }
 
+// SameProgram compares what never changes while a program runs. Claims of which
+// one is of no TEE are not of the same program.
+func (c Claims) SameProgram(other Claims) bool {
+	switch {
+	case c.TEE != other.TEE:
+		return false
+	case c.SGX != nil && other.SGX != nil:
+		return c.SGX.MRENCLAVE.Equal(other.SGX.MRENCLAVE) && c.SGX.MRSIGNER.Equal(other.SGX.MRSIGNER)
+	case c.TDX != nil && other.TDX != nil: // the run-time registers may grow
+		return c.TDX.MRTD.Equal(other.TDX.MRTD)
+	case c.SNP != nil && other.SNP != nil:
+		return c.SNP.Measurement.Equal(other.SNP.Measurement) && c.SNP.HostData.Equal(other.SNP.HostData)
+	}
+	return false
+}
+
 // Platform names the machine.
 type Platform struct {
 	FMSPC  Hex    `json:"fmspc,omitzero"`   // Intel: family, model and stepping; 6 bytes

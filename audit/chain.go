@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/holdfast-kms/holdfast/kms"
@@ -13,11 +15,11 @@ type chain struct {
 	v *Verifier
 
 	last    Place
-	stopped bool     // the last entry is a Stop
-	base    uint64   // hashes[i] is of entry base+1+i
-	hashes  []Hash   // of the last entries, for heads that come after more of them
-	missing []gap    // where entries were jumped over
-	heads   []placed // that no entry was read for yet
+	stopped bool                // the last entry is a Stop
+	base    uint64              // hashes[i] is of entry base+1+i
+	hashes  []Hash              // of the last entries, for heads that come after more of them
+	missing []gap               // where entries were jumped over, in their order; found again: to is less than from
+	heads   map[uint64][]placed // by entry, that no entry was read for yet
 }
 
 // A gap is entries that are missing, and where that shows.
@@ -101,21 +103,19 @@ func (c *chain) again(e *Entry, sum Hash) bool {
 
 // fill closes a gap where an entry is found that was jumped over.
 func (c *chain) fill(seq uint64) bool {
-	for i, g := range c.missing {
-		if seq < g.from || seq > g.to {
-			continue
-		}
-		rest := append([]gap(nil), c.missing[:i]...)
-		if g.from < seq {
-			rest = append(rest, gap{g.from, seq - 1, g.at})
-		}
-		if seq < g.to {
-			rest = append(rest, gap{seq + 1, g.to, g.at})
-		}
-		c.missing = append(rest, c.missing[i+1:]...)
-		return true
+	i, exact := slices.BinarySearchFunc(c.missing, seq, func(g gap, seq uint64) int { return cmp.Compare(g.from, seq) })
+	if !exact {
+		i--
 	}
-	return false
+	if i < 0 || seq > c.missing[i].to {
+		return false
+	}
+	g := &c.missing[i]
+	rest := gap{seq + 1, g.to, g.at}
+	if g.to = seq - 1; rest.from <= rest.to {
+		c.missing = slices.Insert(c.missing, i+1, rest)
+	}
+	return true
 }
 
 func (c *chain) take(e *Entry, sum Hash) {
@@ -129,11 +129,19 @@ func (c *chain) take(e *Entry, sum Hash) {
 		c.hashes = append(c.hashes[:0], c.hashes[maxWindow/2:]...)
 	}
 	c.hashes = append(c.hashes, sum)
-	c.heads = slices.DeleteFunc(c.heads, func(h placed) bool { return h.Seq == e.Seq && h.Hash == sum && c.prove(h) })
-	for i := range c.heads {
-		if h := &c.heads[i]; h.Seq == e.Seq {
-			h.from = c.suspect()
-		}
+	if heads, ok := c.heads[e.Seq]; ok {
+		c.compare(e.Seq, heads, sum)
+	}
+}
+
+// compare takes the heads of an entry that has come now.
+func (c *chain) compare(seq uint64, heads []placed, sum Hash) {
+	heads = slices.DeleteFunc(heads, func(h placed) bool { return h.Hash == sum && c.prove(h) })
+	for i := range heads {
+		heads[i].from = c.suspect()
+	}
+	if c.heads[seq] = heads; len(heads) == 0 {
+		delete(c.heads, seq)
 	}
 }
 
@@ -158,8 +166,10 @@ func (c *chain) hash(seq uint64) (Hash, bool) {
 
 // expect takes a head of the checkpoint.
 func (c *chain) expect(h Head) {
-	c.heads = append(c.heads, placed{Head: h, at: Place{File: "checkpoint"}})
+	c.keep(placed{Head: h, at: Place{File: "checkpoint"}})
 }
+
+func (c *chain) keep(h placed) { c.heads[h.Seq] = append(c.heads[h.Seq], h) }
 
 // head takes a head that stands in a file. One that does not fit is kept to the
 // end: what it is about may come, where a node went on from there.
@@ -167,28 +177,33 @@ func (c *chain) head(h Head, at Place) {
 	sum, known := c.hash(h.Seq)
 	switch {
 	case h.Seq > c.Chain.Last || c.Entries == 0:
-		c.heads = append(c.heads, placed{Head: h, at: at})
+		c.keep(placed{Head: h, at: at})
 	case !known: // it is missing, which is told elsewhere, or too long ago
 	case sum == h.Hash:
 		c.prove(placed{Head: h})
 	default:
-		c.heads = append(c.heads, placed{Head: h, at: at, from: c.suspect()})
+		c.keep(placed{Head: h, at: at, from: c.suspect()})
 	}
 }
 
 // end says what is missing when everything was read.
 func (c *chain) end() {
 	for _, g := range c.missing {
+		if g.to < g.from {
+			continue
+		}
 		c.v.report.find(Finding{Fault: Removed, Node: c.Node, From: g.from, To: g.to, Place: g.at, Why: "the record jumps over them here"})
 	}
 	var farthest placed
-	for _, h := range c.heads {
-		if h.Seq > c.Chain.Last && h.Seq > farthest.Seq {
-			farthest = h
-		}
-		if h.from != 0 {
-			c.v.report.find(Finding{Fault: Altered, Node: c.Node, From: h.from, To: h.Seq, Place: h.at,
-				Why: "a head has another hash: one of them at least was altered, and those behind it to fit"})
+	for _, seq := range slices.Sorted(maps.Keys(c.heads)) {
+		for _, h := range c.heads[seq] {
+			if seq > c.Chain.Last && seq > farthest.Seq {
+				farthest = h
+			}
+			if h.from != 0 {
+				c.v.report.find(Finding{Fault: Altered, Node: c.Node, From: h.from, To: seq, Place: h.at,
+					Why: "a head has another hash: one of them at least was altered, and those behind it to fit"})
+			}
 		}
 	}
 	if farthest.Seq > 0 {

@@ -15,11 +15,13 @@ var errLine = kms.Errorf(kms.Invalid, "not an audit entry in its one spelling")
 
 // ParseEntry reads a line without its end. It takes what Append prints and
 // nothing else, so that an entry has one hash. The error is Invalid.
-func ParseEntry(line []byte) (Entry, error) {
+func ParseEntry(line []byte) (Entry, error) { return parseEntry(line, nil) }
+
+func parseEntry(line []byte, w words) (Entry, error) {
 	if len(line) >= MaxLine {
 		return Entry{}, errLine
 	}
-	s := &scanner{rest: line}
+	s := &scanner{rest: line, words: w}
 	e := s.entry()
 	if s.failed || len(s.rest) != 0 {
 		return Entry{}, errLine
@@ -35,6 +37,28 @@ func ParseEntry(line []byte) (Entry, error) {
 type scanner struct {
 	rest   []byte
 	failed bool
+	words  words
+}
+
+// words are texts that were read before, so that each is stored once: a record
+// has few operations and outcomes. nil: all are stored.
+type words map[string]string
+
+// maxWords and maxWord bound what is kept.
+const (
+	maxWords = 256
+	maxWord  = 64
+)
+
+func (w words) text(b []byte) string {
+	if known, ok := w[string(b)]; ok {
+		return known
+	}
+	s := string(b)
+	if w != nil && len(w) < maxWords && len(s) <= maxWord {
+		w[s] = s
+	}
+	return s
 }
 
 func (s *scanner) entry() (e Entry) {
@@ -125,17 +149,23 @@ func (s *scanner) hex(dst []byte) {
 	s.rest = s.rest[n:]
 }
 
+// time reads digits; what stands between them, and that there is such a day and
+// hour, shows when the time is printed.
 func (s *scanner) time() time.Time {
 	if len(s.rest) < len(timeLayout) {
 		s.failed = true
 		return time.Time{}
 	}
-	t, err := time.Parse(timeLayout, string(s.rest[:len(timeLayout)]))
-	if err != nil {
-		s.failed = true
-	}
+	text := s.rest[:len(timeLayout)]
 	s.rest = s.rest[len(timeLayout):]
-	return t
+	var n [7]int // year to microsecond
+	for i, at := range [...][2]int{{0, 4}, {5, 7}, {8, 10}, {11, 13}, {14, 16}, {17, 19}, {20, 26}} {
+		for _, c := range text[at[0]:at[1]] {
+			s.failed = s.failed || c < '0' || c > '9'
+			n[i] = 10*n[i] + int(c-'0')
+		}
+	}
+	return time.Date(n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], n[6]*1000, time.UTC)
 }
 
 func (s *scanner) uuid() (id [16]byte) {
@@ -174,7 +204,7 @@ func (s *scanner) text() string {
 	s.expect(`"`)
 	end := bytes.IndexByte(s.rest, '"')
 	if end >= 0 && bytes.IndexByte(s.rest[:end], '\\') < 0 { // as nearly all are
-		out := string(s.rest[:end])
+		out := s.words.text(s.rest[:end])
 		s.rest = s.rest[end+1:]
 		return out
 	}

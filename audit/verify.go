@@ -1,10 +1,8 @@
 package audit
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
-	"errors"
 	"io"
 	"slices"
 
@@ -51,82 +49,57 @@ func NewVerifier(cfg VerifyConfig) *Verifier {
 func (v *Verifier) chain(node kms.NodeID) *chain {
 	c, ok := v.chains[node]
 	if !ok {
-		c = &chain{Chain: Chain{Node: node}, v: v}
+		c = &chain{Chain: Chain{Node: node}, v: v, heads: map[uint64][]placed{}}
 		v.chains[node] = c
 	}
 	return c
 }
 
-// Read reads a file. The error is that of the reader.
-func (v *Verifier) Read(name string, r io.Reader) error {
+// Read reads a file, on all processors. The error is that of the reader; what was
+// read before it counts.
+func (v *Verifier) Read(name string, r io.Reader) (err error) {
 	v.at = Place{File: name}
-	in := bufio.NewReaderSize(r, MaxLine)
-	for {
-		line, err := in.ReadSlice('\n')
-		v.at.Line++
+	v.pieces(r, func(p *piece) {
+		for i := range p.lines {
+			v.at.Line++
+			v.take(&p.lines[i])
+		}
 		switch {
-		case err == nil:
-			v.Line(line[:len(line)-1])
-		case errors.Is(err, bufio.ErrBufferFull):
-			v.malformed("a line longer than any entry")
-			if err := skipLine(in); err != nil {
-				return err
-			}
-		case !errors.Is(err, io.EOF):
-			return err
-		case len(line) > 0:
-			v.malformed("a line without an end: it was cut off, or the node ended while it was written")
-			return nil
-		default:
-			return nil
+		case p.long:
+			v.at.Line++
+			v.malformed(faultLong)
+		case p.open:
+			v.at.Line++
+			v.malformed(faultOpen)
 		}
-	}
-}
-
-func skipLine(in *bufio.Reader) error {
-	for {
-		_, err := in.ReadSlice('\n')
-		if err == nil || errors.Is(err, io.EOF) {
-			return nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-	}
+		err = p.err // of the last one: what fails ends the file
+	})
+	return err
 }
 
 // Line reads one line, without its end.
 func (v *Verifier) Line(line []byte) {
-	if IsHead(line) {
-		h, err := ParseHead(line)
-		if err != nil {
-			v.malformed("a head in no known spelling")
-			return
-		}
-		v.head(h)
-		return
+	s := v.readLine(line, nil)
+	v.take(&s)
+}
+
+// take finds what a line means where it stands.
+func (v *Verifier) take(s *statement) {
+	switch {
+	case s.fault != "":
+		v.malformed(s.fault)
+	case s.head == nil:
+		v.chain(s.entry.Node).entry(&s.entry, s.sum)
+	case s.valid:
+		v.chain(s.head.Node).head(*s.head, v.at)
+	default:
+		v.report.find(Finding{Fault: Forged, Node: s.head.Node, From: s.head.Seq, To: s.head.Seq, Place: v.at,
+			Why: "the head is not signed by the domain's audit key"})
 	}
-	e, err := ParseEntry(bytes.TrimSuffix(line, []byte("\r")))
-	if err != nil {
-		v.malformed("neither an entry nor a head: it was altered, or is none of ours")
-		return
-	}
-	v.chain(e.Node).entry(&e, Sum(line))
 }
 
 func (v *Verifier) malformed(why string) {
 	v.report.find(Finding{Fault: Malformed, Place: v.at, Why: why})
-}
-
-func (v *Verifier) head(h Head) {
-	if cp := v.cfg.Checkpoint; cp != nil {
-		if public, ok := cp.Key(h.Generation); !ok || !h.VerifiedBy(v.cfg.Domain, public) {
-			v.report.find(Finding{Fault: Forged, Node: h.Node, From: h.Seq, To: h.Seq, Place: v.at,
-				Why: "the head is not signed by the domain's audit key"})
-			return
-		}
-	}
-	v.chain(h.Node).head(h, v.at)
 }
 
 // Report ends the reading and says what was found.

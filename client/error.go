@@ -55,7 +55,7 @@ type verdict struct {
 }
 
 const (
-	hintClock = "compare this machine's clock with the node's; a node also refuses requests dated before it was started"
+	hintClock = "compare this machine's clock with the node's; a node also refuses requests dated before it was started, and all where it does not reach most of the domain's nodes"
 	hintLog   = "the node's log says more"
 	hintKey   = "list the app's keys; a deleted key does not come back"
 	hintSign  = "check AppID and APIKey; both must come from this domain's Enroll. Where a proxy in between ends TLS, do not tie requests to the connection (Unbound)"
@@ -103,6 +103,7 @@ var codeKinds = map[int]kms.Kind{
 	http.StatusConflict:              kms.Conflict,
 	http.StatusRequestEntityTooLarge: kms.TooLarge,
 	http.StatusTooManyRequests:       kms.Exhausted,
+	http.StatusNotImplemented:        kms.Unsupported,
 	http.StatusBadGateway:            kms.Unavailable,
 	http.StatusServiceUnavailable:    kms.Unavailable,
 	http.StatusGatewayTimeout:        kms.Unavailable,

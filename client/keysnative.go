@@ -85,6 +85,8 @@ type KeyFilter struct {
 	State kms.KeyState // zero: any
 	Tag   string       // name; "": any
 	Value string       // of the tag; "": any
+	// Exposed: only keys with a version whose material others may know.
+	Exposed bool
 
 	PageSize int    // at most 1000; zero: 100
 	Page     string // Next of the page before; "": the first
@@ -98,7 +100,7 @@ type KeyPage struct {
 
 // List lists the app's keys in order of their ids, a page at a time.
 func (k Keys) List(ctx context.Context, f KeyFilter) (KeyPage, error) {
-	m := &holdfastv1.ListKeysRequest{PageSize: uint32(max(0, f.PageSize)), PageToken: f.Page, TagName: f.Tag, TagValue: f.Value}
+	m := &holdfastv1.ListKeysRequest{PageSize: uint32(max(0, f.PageSize)), PageToken: f.Page, TagName: f.Tag, TagValue: f.Value, Exposed: f.Exposed}
 	if f.State != 0 {
 		m.State = f.State.String()
 	}

@@ -25,7 +25,8 @@ func (c *Client) keyDescription(m *holdfastv1.Key) (d kms.KeyDescription, err er
 	for _, v := range m.GetVersions() {
 		state, _ := kms.ParseVersionState(v.GetState())
 		d.Versions = append(d.Versions, kms.KeyVersion(v.GetNumber()))
-		d.Details = append(d.Details, kms.KeyVersionInfo{Number: kms.KeyVersion(v.GetNumber()), State: state, Created: timeOf(v.GetCreated()), Invocations: v.GetInvocations()})
+		d.Details = append(d.Details, kms.KeyVersionInfo{Number: kms.KeyVersion(v.GetNumber()), State: state, Created: timeOf(v.GetCreated()),
+			Invocations: v.GetInvocations(), Exposed: v.GetExposed()})
 	}
 	d.RotationPeriod, d.NextRotation, d.LastUsed = kms.RotationDays(m.GetRotationPeriodDays()), timeOf(m.GetNextRotation()), timeOf(m.GetLastUsed())
 	for _, w := range m.GetWarnings() {

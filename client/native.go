@@ -89,7 +89,8 @@ func (n nativeHTTP) Do(req *http.Request) (*http.Response, error) {
 // faultKinds are the kinds of a Fault.
 var faultKinds = map[string]kms.Kind{
 	"invalid": kms.Invalid, "unauthenticated": kms.Unauthenticated, "denied": kms.Denied, "misused": kms.Misused,
-	"not_found": kms.NotFound, "exists": kms.Exists, "conflict": kms.Conflict, "disabled": kms.Disabled, "expired": kms.Expired,
+	"unsupported": kms.Unsupported,
+	"not_found":   kms.NotFound, "exists": kms.Exists, "conflict": kms.Conflict, "disabled": kms.Disabled, "expired": kms.Expired,
 	"stale": kms.Stale, "replayed": kms.Replayed, "too_large": kms.TooLarge, "exhausted": kms.Exhausted,
 	"unavailable": kms.Unavailable, "decrypt_failed": kms.DecryptFailed, "internal": kms.Internal,
 }

@@ -151,10 +151,10 @@ var (
 			return e.WriteToken(jsontext.String(t.UTC().Format("2006-01-02T15:04:05.999999999Z")))
 		}),
 		json.MarshalToFunc(func(e *jsontext.Encoder, u kms.Usages) error {
-			return writeNames(e, usageNames(u))
+			return json.MarshalEncode(e, u.Names())
 		}),
 		json.MarshalToFunc(func(e *jsontext.Encoder, p kms.Permissions) error {
-			return writeNames(e, permissionNames(p))
+			return json.MarshalEncode(e, p.Names())
 		}),
 	)
 	spellings = json.JoinUnmarshalers(
@@ -174,10 +174,10 @@ var (
 			return readText(d, func(s string) (err error) { *id, err = kms.ParseKeyID(s); return err })
 		}),
 		json.UnmarshalFromFunc(func(d *jsontext.Decoder, u *kms.Usages) error {
-			return readNames(d, u, usageOf)
+			return readNames(d, u, kms.ParseUsages)
 		}),
 		json.UnmarshalFromFunc(func(d *jsontext.Decoder, p *kms.Permissions) error {
-			return readNames(d, p, permissionOf)
+			return readNames(d, p, kms.ParsePermissions)
 		}),
 	)
 )
@@ -194,26 +194,15 @@ func readText(d *jsontext.Decoder, take func(string) error) error {
 }
 
 // readNames reads an array of names into a set; a name there twice is refused.
-func readNames[S ~uint8 | ~uint16](d *jsontext.Decoder, set *S, bit func(string) S) error {
+func readNames[S any](d *jsontext.Decoder, set *S, parse func([]string) (S, error)) error {
 	var names []string
 	if err := json.UnmarshalDecode(d, &names); err != nil {
 		return err
 	}
-	*set = 0
-	for _, name := range names {
-		b := bit(name)
-		if b == 0 {
-			return errors.New("a name that is not known")
-		}
-		if *set&b != 0 {
-			return errors.New("a name that is there twice")
-		}
-		*set |= b
-	}
-	return nil
+	var err error
+	*set, err = parse(names)
+	return err
 }
-
-func writeNames(e *jsontext.Encoder, names []string) error { return json.MarshalEncode(e, names) }
 
 // timeLayout is RFC 3339 in UTC with whole seconds.
 const timeLayout = "2006-01-02T15:04:05Z"

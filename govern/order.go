@@ -23,10 +23,11 @@ const (
 	DeedBackup                     // make a backup of the domain
 	DeedCompromise                 // hold a generation for known to others, and replace all that hangs on it
 	DeedReplaceCA                  // make another certificate authority, and end the one there is
+	DeedDrain                      // have a node finish what it has begun, and leave by itself
 )
 
 var deedNames = [...]string{DeedRotate: "rotate-master-secret", DeedRetire: "retire-generation", DeedRemove: "remove-node", DeedBackup: "backup",
-	DeedCompromise: "compromised-generation", DeedReplaceCA: "replace-ca"}
+	DeedCompromise: "compromised-generation", DeedReplaceCA: "replace-ca", DeedDrain: "drain-node"}
 
 // Valid reports whether d is one of the deeds above.
 func (d Deed) Valid() bool { return d > 0 && int(d) < len(deedNames) }
@@ -48,7 +49,7 @@ func (d *Deed) UnmarshalText(text []byte) error { return readEnum(d, deedNames[:
 // generation may go on at most.
 const MaxGrace = 30 * day
 
-// An Order has a domain do one thing, once. To rotate, to remove a node, to
+// An Order has a domain do one thing, once. To rotate, to remove or drain a node, to
 // replace the certificate authority or to make a backup takes one operator or the
 // owner: nobody loses by it what he cannot have again. To retire a generation, or
 // to hold it for compromised, takes the signers' threshold, for what only that
@@ -58,7 +59,7 @@ type Order struct {
 	Domain     kms.DomainID `json:"domain"`
 	Deed       Deed         `json:"deed"`
 	Generation uint32       `json:"generation"`         // that is made, or that ends; 0 with the other deeds
-	Node       kms.NodeID   `json:"node,omitzero"`      // that leaves; with DeedRemove alone
+	Node       kms.NodeID   `json:"node,omitzero"`      // that leaves; with DeedRemove and DeedDrain alone
 	ForCause   bool         `json:"for_cause,omitzero"` // with DeedRemove: the certificate authority is replaced, too
 	Grace      attest.Age   `json:"grace,omitzero"`     // with DeedCompromise: how long credentials are good; 0: no longer
 	Expires    time.Time    `json:"expires"`            // whole seconds
@@ -80,8 +81,8 @@ func (o *Order) Validate() error {
 		return kms.Errorf(kms.Invalid, "order: names no domain").WithField("domain")
 	case !o.Deed.Valid():
 		return kms.Errorf(kms.Invalid, "order: none of %q", deedNames[1:]).WithField("deed")
-	case (o.Deed == DeedRemove) != (o.Node != kms.NodeID{}):
-		return kms.Errorf(kms.Invalid, "order: a node goes with %q", DeedRemove).WithField("node")
+	case (o.Deed == DeedRemove || o.Deed == DeedDrain) != (o.Node != kms.NodeID{}):
+		return kms.Errorf(kms.Invalid, "order: a node goes with %q and %q", DeedRemove, DeedDrain).WithField("node")
 	case o.ForCause && o.Deed != DeedRemove:
 		return kms.Errorf(kms.Invalid, "order: a cause goes with %q", DeedRemove).WithField("for_cause")
 	case o.Grace < 0 || o.Grace > attest.Age(MaxGrace) || o.Grace != 0 && o.Deed != DeedCompromise:

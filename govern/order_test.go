@@ -67,7 +67,7 @@ func TestOrderInvalid(t *testing.T) {
 	for field, edit := range map[string]func(*govern.Order){
 		"version":    func(o *govern.Order) { o.Version = 2 },
 		"domain":     func(o *govern.Order) { o.Domain = kms.DomainID{} },
-		"deed":       func(o *govern.Order) { o.Deed = govern.DeedReplaceCA + 1 },
+		"deed":       func(o *govern.Order) { o.Deed = govern.DeedDrain + 1 },
 		"generation": func(o *govern.Order) { o.Generation = 0 },
 		"expires":    func(o *govern.Order) { o.Expires = soon.Add(1) },
 		"nonce":      func(o *govern.Order) { o.Nonce = govern.Nonce{} },

@@ -33,5 +33,11 @@ type ExposedPage struct {
 	Next  string // what to ask for next; empty: that was all
 }
 
+// Warnings about keys whose material others may know.
+const (
+	WarnExposed = "others may know versions of this key: re-encrypt what they encrypted, then disable and destroy them"
+	WarnKnown   = "others may know this key as it is used now: make a new key, have the alias name it, and re-encrypt or sign anew"
+)
+
 // MaxExposedPage is how many come at once.
 const MaxExposedPage = 500

@@ -31,6 +31,7 @@ const (
 	Unavailable                 // not now; it may have happened all the same
 	DecryptFailed               // did not open; every cause looks alike
 	Damaged                     // stored state is missing or altered
+	Unsupported                 // not before every node's program knows it
 	kindEnd
 )
 
@@ -38,7 +39,7 @@ var kindNames = [...]string{
 	Internal: "internal error", Invalid: "invalid request", Unauthenticated: "not authenticated", Denied: "not allowed",
 	Foreign: "belongs to another app", Misused: "the key does not allow this operation", NotFound: "not found", Exists: "exists already", Conflict: "changed meanwhile", Disabled: "disabled", Expired: "expired",
 	Stale: "stale", Replayed: "replayed", TooLarge: "too large", Exhausted: "limit reached", Unavailable: "unavailable",
-	DecryptFailed: "decryption failed", Damaged: "stored state is damaged",
+	DecryptFailed: "decryption failed", Damaged: "stored state is damaged", Unsupported: "not supported yet",
 }
 
 // Kinds lists every kind, for tables that must be exhaustive.
@@ -61,6 +62,7 @@ var kindLabels = [...]string{
 	Internal: "internal", Invalid: "invalid", Unauthenticated: "unauthenticated", Denied: "denied", Foreign: "foreign", Misused: "misused",
 	NotFound: "not_found", Exists: "exists", Conflict: "conflict", Disabled: "disabled", Expired: "expired", Stale: "stale", Replayed: "replayed",
 	TooLarge: "too_large", Exhausted: "exhausted", Unavailable: "unavailable", DecryptFailed: "decrypt_failed", Damaged: "damaged",
+	Unsupported: "unsupported",
 }
 
 // Label is the kind in one word, for metrics.

@@ -74,6 +74,11 @@ const (
 	EventGenerationCompromised // Number: the generation; At: from when on credentials that were wrapped under it are refused
 	EventAuthorityReplaced     // the certificate authority is another one: clients ask for trust again
 
+	// EventNodeRefused: a member refused Node (zero: it did not prove who it is), which
+	// wanted to join, or handed over what is none of the domain's. Reason: one of
+	// attest's, or a Refusal; Number: how many it refused before without telling.
+	EventNodeRefused
+
 	eventKindEnd
 )
 
@@ -101,6 +106,8 @@ var eventKindNames = [...]string{
 	EventBackupMade: "backup_made", EventDomainRecovered: "domain_recovered", EventRecoveryDealt: "recovery_dealt",
 
 	EventGenerationCompromised: "generation_compromised", EventAuthorityReplaced: "authority_replaced",
+
+	EventNodeRefused: "node_refused",
 }
 
 // EventKinds lists every kind, for tables that must be exhaustive.
@@ -167,7 +174,7 @@ type Event struct {
 	Node       NodeID
 	Number     uint64    // what the kind counts
 	At         time.Time // what the kind dates
-	Reason     string    // of a node that refuses, or that was removed
+	Reason     string    // of a node that refuses, or that was removed or refused
 }
 
 // A WatchRequest says from where on events are wanted.

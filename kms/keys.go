@@ -153,6 +153,10 @@ type KeyVersionInfo struct {
 	// Invocations of encryption that nodes have set aside under this version. No
 	// more were done. Zero for specs that have no limit of them.
 	Invocations uint64 `json:"invocations,omitempty"`
+	// Exposed: others may know its material, since they know a generation of the
+	// master secret that it was wrapped under. What it encrypted is to be encrypted
+	// again, what it signed is worth nothing more.
+	Exposed bool `json:"exposed,omitempty"`
 }
 
 // A KeyDescription is a key with everything that its owner may be told.

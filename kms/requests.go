@@ -125,6 +125,8 @@ type ListKeysRequest struct {
 	// Filters, for DescribeKeys alone.
 	State KeyState // zero: any
 	Tag   *Tag     // nil: any; with an empty value, any value of that name
+	// Exposed: only keys with a version whose material others may know.
+	Exposed bool
 }
 
 // MaxKeysPage is the most keys that one page lists.
@@ -173,11 +175,18 @@ type Status struct {
 	Time        string    `json:"time"` // "host" below three voters
 	DomainTime  time.Time `json:"domain_time"`
 	Feature     uint32    `json:"feature_level"`
-	Generation  uint32    `json:"generation"`
+	Initialized bool      `json:"initialized"` // the domain was founded, and this node has its state
+	Generation  uint32    `json:"generation"`  // the newest
 	Index       uint64    `json:"applied_index"`
 	Apps        int       `json:"apps"`
 	Keys        int       `json:"keys"`
 	ReplayAge   string    `json:"replay_accepted_age"` // how old a v1 request may be
+
+	Checksum     string    `json:"checksum,omitempty"`            // of the master secret, which links it to those before
+	SigningKey   string    `json:"runtime_signing_key,omitempty"` // Ed25519: signs runtimes' public keys
+	LastRotation time.Time `json:"last_rotation,omitzero"`        // when it was made
+	NextRotation time.Time `json:"next_rotation,omitzero"`        // zero: on demand alone
+	Left         int       `json:"left_to_rewrap"`                // secrets under older ones; it may lag a little
 
 	PolicySerial uint64    `json:"policy_serial"`
 	PolicyDigest string    `json:"policy_digest"`

@@ -73,6 +73,7 @@ var (
 	notExported  = answer{code: 403, message: "The key was not made exportable, or cannot be exported now."}
 	needsV2      = answer{code: 403, message: "This action needs a request signature of version 2."}
 	notWaiting   = answer{code: 500, message: "ImportKeyMaterial failed. The key does not wait for key material: it has it already, or is not external."}
+	notYet       = answer{code: 501, message: "Not every node runs a program that knows this yet."}
 	notCurrent   = answer{code: 503, message: "The service cannot confirm that its state is current, please try again later."}
 )
 
@@ -99,6 +100,7 @@ var answers = api.ErrorTable[struct{ authenticating, serving *answer }]{
 	kms.Unavailable:     {&unavailable, &unavailable},
 	kms.DecryptFailed:   {&signError, &decryptFailed},
 	kms.Damaged:         {&databaseError, &internalError},
+	kms.Unsupported:     {&signError, &notYet},
 }
 
 // switchErrors are those of EnableKey and DisableKey.

@@ -288,6 +288,7 @@ func TestErrorKinds(t *testing.T) {
 		kms.Unavailable:   {later, later},
 		kms.DecryptFailed: {sign, exception(400, "Decryption failed, Please confirm that your parameters are correct.")},
 		kms.Damaged:       {refusal(400, "database error"), internal},
+		kms.Unsupported:   {sign, refusal(501, "Not every node runs a program that knows this yet.")},
 	}
 	for _, kind := range kms.Kinds() {
 		t.Run(kind.Error(), func(t *testing.T) {

@@ -2,7 +2,6 @@ package ehsm
 
 import (
 	"net/http"
-	"time"
 
 	v2 "github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -20,19 +19,9 @@ func signatureHeader(r *http.Request) (string, bool) {
 	return "", true
 }
 
-// credentialV2 collects what a request with such a header shows of its sender.
-// Every fault of it is answered like a wrong signature.
+// credentialV2 is what a request with such a header shows of its sender. Every
+// fault of it is answered like a wrong signature.
 func credentialV2(value string, r *http.Request, body []byte) (*kms.Credential, error) {
-	h, err := v2.Parse(value)
-	if err != nil {
-		return nil, err
-	}
-	req, err := v2.Received(h, r, body)
-	if err != nil {
-		return nil, err
-	}
-	return &kms.Credential{
-		Scheme: kms.SchemeV2, ID: h.Credential, Known: true, Signed: v2.Text(h, req), MAC: h.MAC[:],
-		Time: time.UnixMilli(h.TimeMillis), Nonce: string(h.Nonce[:]),
-	}, nil
+	c, err := v2.Credential(value, r, body)
+	return &c, err
 }

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
 	"github.com/holdfast-kms/holdfast/api/signature"
 	"github.com/holdfast-kms/holdfast/kms"
 	holdfastv1 "github.com/holdfast-kms/holdfast/proto/holdfast/v1"
@@ -250,22 +253,69 @@ type nameless struct {
 	key string
 }
 
-// TestDocumentationOfOthers: the methods of the services beside it are listed.
+// TestDocumentationOfOthers: of each service beside it the page has a row, and a
+// section with every method: who may call it, what it takes and what it returns,
+// member by member.
 func TestDocumentationOfOthers(t *testing.T) {
 	text, err := os.ReadFile(docsPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := holdfastv1.File_holdfast_v1_holdfast_proto.Services()
-	for i := range services.Len() {
-		if !strings.Contains(string(text), "| "+string(services.Get(i).Name())+" |") {
-			continue // has a page of its own
-		}
-		methods := services.Get(i).Methods()
-		for j := range methods.Len() {
-			if name := string(methods.Get(j).Name()); !strings.Contains(string(text), "| "+name+" |") {
-				t.Errorf("%s is not in the documentation", name)
+	seen := 0
+	protoregistry.GlobalFiles.RangeFilesByPackage("holdfast.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			if s := f.Services().Get(i); s.Name() != "KeyService" {
+				checkService(t, string(text), s)
+				seen++
 			}
+		}
+		return true
+	})
+	if seen < 10 {
+		t.Errorf("%d services were looked at", seen)
+	}
+	keys := holdfastv1.File_holdfast_v1_keys_proto.Services().ByName("KeyService").Methods()
+	for i := range keys.Len() { // replies are compared by TestDocumentation
+		checkMembers(t, string(text), string(text), keys.Get(i).Input())
+	}
+}
+
+func checkService(t *testing.T, page string, s protoreflect.ServiceDescriptor) {
+	t.Helper()
+	_, section, found := strings.Cut(page, "\n## "+string(s.Name())+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !found || !regexp.MustCompile(`(?m)^\| `+string(s.Name())+` \| [^|]+ \| \d+ kB \| `).MatchString(page) {
+		t.Errorf("%s has no section, or no row", s.Name())
+		return
+	}
+	for i := range s.Methods().Len() {
+		m := s.Methods().Get(i)
+		if !regexp.MustCompile(`(?m)^\| ` + string(m.Name()) + ` \| [^|]*\w[^|]* \| [^|]*\|$`).MatchString(section) {
+			t.Errorf("%s: nothing says who may call %s, and what may come of it", s.Name(), m.Name())
+		}
+		_, item, found := strings.Cut(section, "\n* **"+string(m.Name())+"**")
+		item, _, _ = strings.Cut(item, "\n* ")
+		if !found {
+			t.Errorf("%s: nothing says what %s takes and returns", s.Name(), m.Name())
+			continue
+		}
+		takes, returns, _ := strings.Cut(item, "←")
+		checkMembers(t, page, takes, m.Input())
+		checkMembers(t, page, returns, m.Output())
+	}
+}
+
+// checkMembers asks that a text names the members of a message, and the page those
+// of the messages in it.
+func checkMembers(t *testing.T, page, text string, m protoreflect.MessageDescriptor) {
+	t.Helper()
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		if name := f.JSONName(); !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, `"`+name+`":`) {
+			t.Errorf("%s of %s is not in the documentation", name, m.Name())
+		}
+		if inner := f.Message(); inner != nil && inner.ParentFile().Package() == "holdfast.v1" {
+			checkMembers(t, page, page, inner)
 		}
 	}
 }

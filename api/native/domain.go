@@ -37,7 +37,11 @@ func (d domains) GetStatus(ctx context.Context, _ *connect.Request[holdfastv1.Ge
 		DomainId: s.DomainID.String(), Domain: s.Domain, NodeId: s.Node.String(), Ready: s.Ready, Reason: s.Reason,
 		Secure: s.Secure, RollbackAndForkProtected: s.Protected, Time: s.Time, DomainTime: timestamp(s.DomainTime),
 		FeatureLevel: s.Feature, PolicySerial: s.PolicySerial, PolicyDigest: s.PolicyDigest, Scheduled: s.Scheduled,
-		Warnings: append(s.Warnings, secrets.Troubles...), LeftToRewrap: uint64(secrets.Left), NextRotation: timestamp(secrets.NextAt)}
+		Warnings: s.Warnings, LeftToRewrap: uint64(secrets.Left), NextRotation: timestamp(secrets.NextAt),
+		Initialized: s.Initialized, Epoch: s.Epoch, EpochEnds: timestamp(s.EpochEnds), PolicyValidUntil: timestamp(s.PolicyUntil)}
+	for i := range s.Nodes {
+		m.Nodes = append(m.Nodes, nodeInfo(&s.Nodes[i]))
+	}
 	for _, g := range secrets.Generations {
 		m.Generations = append(m.Generations, generation(g))
 		m.Generation, m.LastRotation = g.Number, timestamp(g.Created)

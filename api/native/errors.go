@@ -41,6 +41,7 @@ var verdicts = api.ErrorTable[verdict]{
 	kms.Unavailable:     {connect.CodeUnavailable, "unavailable", "not now; it may have happened all the same"},
 	kms.DecryptFailed:   {connect.CodeInvalidArgument, "decrypt_failed", "it did not open"},
 	kms.Damaged:         {connect.CodeInternal, "internal", "internal error: the node's log says more"},
+	kms.Unsupported:     {connect.CodeFailedPrecondition, "unsupported", "not every node that votes runs a program that knows this: the node list shows which do, and once all do it is served"},
 }
 
 // untimely is told to who holds the secret, and dated the request too far off,

@@ -85,6 +85,7 @@ func listRequest(m *holdfastv1.ListKeysRequest) (req kms.ListKeysRequest, err er
 	if req.Limit, err = pageSize(m.GetPageSize()); err != nil {
 		return req, err
 	}
+	req.Exposed = m.GetExposed()
 	if token := m.GetPageToken(); token != "" {
 		if req.After, err = kms.ParseKeyID(token); err != nil {
 			return req, errPageToken()
@@ -195,7 +196,7 @@ func keyMessage(k *kms.KeyDescription) *holdfastv1.Key {
 		CurrentVersion: uint32(k.Current), Description: k.Description, Aliases: k.Aliases, Conditioned: k.Conditioned, Revision: k.Revision,
 		RotationPeriodDays: uint32(k.RotationPeriod / kms.Day), NextRotation: timestamp(k.NextRotation), LastUsed: timestamp(k.LastUsed), Warnings: k.Warnings}
 	for _, v := range k.Details {
-		m.Versions = append(m.Versions, &holdfastv1.KeyVersion{Number: uint32(v.Number), State: v.State.String(), Created: timestamp(v.Created), Invocations: v.Invocations})
+		m.Versions = append(m.Versions, &holdfastv1.KeyVersion{Number: uint32(v.Number), State: v.State.String(), Created: timestamp(v.Created), Invocations: v.Invocations, Exposed: v.Exposed})
 	}
 	for _, t := range k.Tags {
 		m.Tags = append(m.Tags, &holdfastv1.Tag{Name: t.Name, Value: t.Value})

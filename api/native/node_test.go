@@ -304,3 +304,24 @@ func TestEnrolByTicket(t *testing.T) {
 	_, err = anyone.EnrolByTicket(t.Context(), code)
 	kind(t, "a late one", err, kms.Expired)
 }
+
+// TestGetStatus: whoever asks is told all that there is to know of a domain.
+func TestGetStatus(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	r, err := holdfastv1connect.NewDomainServiceClient(n.http(false), n.endpoint.URL).GetStatus(t.Context(), connect.NewRequest(&holdfastv1.GetStatusRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := r.Msg
+	if !m.GetInitialized() || !m.GetReady() || m.GetSecure() || m.GetTime() != "host" || m.GetFeatureLevel() != 1 || m.GetPolicySerial() != 1 || len(m.GetPolicyDigest()) != 64 ||
+		m.GetEpoch() == 0 || !m.GetEpochEnds().AsTime().After(m.GetDomainTime().AsTime()) || m.GetPolicyValidUntil() == nil || m.GetLastRotation() == nil {
+		t.Errorf("%v", m)
+	}
+	if g := m.GetGenerations(); len(g) != 1 || len(g[0].GetChecksum()) != 32 || len(g[0].GetSigningKey()) != 32 {
+		t.Errorf("generations: %v", g)
+	}
+	if all := m.GetNodes(); len(all) != 1 || !all[0].GetSelf() || all[0].GetIdentity() == "" || all[0].GetTcbStatus() == "" || all[0].GetProved() == nil {
+		t.Errorf("nodes: %v", all)
+	}
+}

@@ -106,7 +106,7 @@ var spokenCodes = map[kms.Kind]connect.Code{
 	kms.Invalid: connect.CodeInvalidArgument, kms.TooLarge: connect.CodeInvalidArgument, kms.Denied: connect.CodePermissionDenied,
 	kms.Misused: connect.CodeFailedPrecondition, kms.NotFound: connect.CodeNotFound, kms.Exists: connect.CodeAlreadyExists,
 	kms.Conflict: connect.CodeFailedPrecondition, kms.Stale: connect.CodeFailedPrecondition, kms.Expired: connect.CodeFailedPrecondition,
-	kms.Exhausted: connect.CodeResourceExhausted,
+	kms.Exhausted: connect.CodeResourceExhausted, kms.Unsupported: connect.CodeFailedPrecondition,
 }
 
 // spoken has an error told in full if it is of such a kind.

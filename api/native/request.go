@@ -130,23 +130,9 @@ func credentialOf(r *http.Request, body []byte) (c kms.Credential, err error) {
 		c.Scheme = kms.SchemeSession
 		return c, nil
 	case len(values) == 1:
-		err = addSignature(&c, values[0], r, body)
-		return c, err
+		signed, err := signature.Credential(values[0], r, body)
+		signed.Session, signed.Client = c.Session, c.Client
+		return signed, err
 	}
 	return c, errUnauthenticated
-}
-
-func addSignature(c *kms.Credential, value string, r *http.Request, body []byte) error {
-	header, err := signature.Parse(value)
-	if err != nil {
-		return err
-	}
-	signed, err := signature.Received(header, r, body)
-	if err != nil {
-		return err
-	}
-	c.Scheme, c.ID, c.Known = kms.SchemeV2, header.Credential, true
-	c.Signed, c.MAC = signature.Text(header, signed), header.MAC[:]
-	c.Time, c.Nonce = time.UnixMilli(header.TimeMillis), string(header.Nonce[:])
-	return nil
 }

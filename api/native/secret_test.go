@@ -2,13 +2,11 @@ package native_test
 
 import (
 	"bytes"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
-	holdfastv1 "github.com/holdfast-kms/holdfast/proto/holdfast/v1"
 )
 
 // TestSecretsSDK lives through a secret with the SDK, on a real node.
@@ -91,18 +89,4 @@ func TestSecretsSDK(t *testing.T) {
 	kind(t, "a long value", err, kms.TooLarge)
 	_, err = secrets.List(ctx, client.SecretFilter{Page: "!"})
 	kind(t, "no page token", err, kms.Invalid)
-}
-
-// TestDocumentationOfSecrets: each method of the service is listed.
-func TestDocumentationOfSecrets(t *testing.T) {
-	text, err := os.ReadFile(docsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	methods := holdfastv1.File_holdfast_v1_secrets_proto.Services().ByName("SecretService").Methods()
-	for i := range methods.Len() {
-		if name := "`" + string(methods.Get(i).Name()) + "`"; !strings.Contains(string(text), name) {
-			t.Errorf("%s is not in the documentation", name)
-		}
-	}
 }

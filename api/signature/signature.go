@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -194,6 +195,23 @@ func Received(h *Header, r *http.Request, body []byte) (*Request, error) {
 		}
 	}
 	return req, nil
+}
+
+// Credential collects what a request whose header has this value shows of its
+// sender. The error is Unauthenticated, as Parse's and Received's.
+func Credential(value string, r *http.Request, body []byte) (kms.Credential, error) {
+	h, err := Parse(value)
+	if err != nil {
+		return kms.Credential{}, err
+	}
+	req, err := Received(h, r, body)
+	if err != nil {
+		return kms.Credential{}, err
+	}
+	return kms.Credential{
+		Scheme: kms.SchemeV2, ID: h.Credential, Known: true, Signed: Text(h, req), MAC: h.MAC[:],
+		Time: time.UnixMilli(h.TimeMillis), Nonce: string(h.Nonce[:]),
+	}, nil
 }
 
 // wellAddressed reports whether a request has one host and one target. A request

@@ -64,9 +64,13 @@ func (p *Published) bundle() ([]byte, error) {
 }
 
 // issueDates are when the statements that are in force at the time at were
-// issued, and when the next ones are due. A new set comes out every day.
+// issued, and when the next ones are due. A new set comes out every day, unless
+// there is none any more.
 func (m Misfortune) issueDates(at time.Time) (issued, next time.Time) {
 	issued = at.UTC().Truncate(24 * time.Hour)
+	if !m.Ends.IsZero() {
+		issued = m.Ends.UTC().Truncate(time.Second).Add(-published)
+	}
 	if m.Stale {
 		issued = issued.Add(-published - 24*time.Hour)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // A Guest is one program on a Platform, as a node sees the machine it runs on:
@@ -35,5 +36,13 @@ func (g *Guest) Collateral(ctx context.Context, _ attest.Evidence) ([]byte, erro
 	return ev.Collateral, err
 }
 
-// SealingKey is that of the machine.
-func (g *Guest) SealingKey(ctx context.Context) ([]byte, error) { return g.platform.SealingKey(ctx) }
+// SealingKey is that of the machine. As TDX it has none, like the real one: the
+// error is Unavailable, and its cause attest.ErrNoSealingKey.
+func (g *Guest) SealingKey(ctx context.Context) ([]byte, error) {
+	if g.tee == attest.TDX {
+		return nil, kms.Errorf(kms.Unavailable, "deriving the sealing key: %w", attest.ErrNoSealingKey).WithHint(hintTDX)
+	}
+	return g.platform.SealingKey(ctx)
+}
+
+const hintTDX = `TDX has no sealing key: such a node joins a domain in restart mode "rejoin", and joins it anew at each start`

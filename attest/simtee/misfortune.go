@@ -1,5 +1,7 @@
 package simtee
 
+import "time"
+
 // A Misfortune is what hardware cannot be made to suffer on demand. The zero
 // Misfortune is a machine in good order.
 type Misfortune struct {
@@ -8,6 +10,9 @@ type Misfortune struct {
 	Revoked bool
 	// Stale: everything that the vendor publishes is past its next update.
 	Stale bool
+	// Ends, where not zero, is when the last thing ends that the vendor publishes: it
+	// came out with its usual life before that, and nothing comes after it.
+	Ends time.Time
 	// Recovery: the vendor has found a hole and published what closes it.
 	Recovery Recovery
 	// Debug: the host may look into the program.

@@ -24,14 +24,34 @@ func (h *devHome) audits() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// auditSinks is the sink of a domain that was founded with an audit log.
+// requiredSinks are those that the policy of a new domain requires.
+func (t devTuning) requiredSinks() (names []string) {
+	if t.Audit {
+		names = append(names, auditSink)
+	}
+	if t.AuditWeb != "" {
+		names = append(names, auditWebSink)
+	}
+	return names
+}
+
+// auditSinks are the file of a domain that was founded with an audit log, and the
+// web service that the command line names.
 func (h *devHome) auditSinks() (map[string]server.AuditSink, error) {
-	if !h.audits() {
-		return nil, nil
+	sinks := map[string]server.AuditSink{}
+	if h.audits() {
+		f, err := auditlog.OpenFile(auditlog.FileConfig{Path: filepath.Join(h.path(auditDir), auditFile)})
+		if err != nil {
+			return nil, because(err, "see that the folder can be written to", "opening the audit log")
+		}
+		sinks[auditSink] = f
 	}
-	f, err := auditlog.OpenFile(auditlog.FileConfig{Path: filepath.Join(h.path(auditDir), auditFile)})
-	if err != nil {
-		return nil, because(err, "see that the folder can be written to", "opening the audit log")
+	if h.tuning.AuditWeb != "" {
+		w, err := auditlog.NewWebhook(auditlog.WebhookConfig{URL: h.tuning.AuditWeb})
+		if err != nil {
+			return nil, because(err, "name a web service that takes lines of JSON, as https://HOST/PATH", "--audit-web")
+		}
+		sinks[auditWebSink] = w
 	}
-	return map[string]server.AuditSink{auditSink: f}, nil
+	return sinks, nil
 }

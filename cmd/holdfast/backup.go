@@ -147,6 +147,8 @@ func readRequest(path string) (*backup.Request, error) {
 	return r, nil
 }
 
+// readBounded reads a file that somebody else made any size he likes: a byte more
+// than limit of one that is longer.
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

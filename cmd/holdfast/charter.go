@@ -24,7 +24,7 @@ type rulesFlags struct {
 	Owner             *publicKey  `placeholder:"PUB" help:"Public key of the owner, who submits documents: as signer new prints it, or a file with it."`
 	Signer            []publicKey `sep:"none" placeholder:"PUB" help:"Public key of a signer; several times for several."`
 	Threshold         int         `placeholder:"N" help:"How many of the signers must sign."`
-	Recovery          []publicKey `sep:"none" placeholder:"PUB" help:"Public key of who holds a share of backups; several times for several."`
+	Recovery          []publicKey `sep:"none" placeholder:"PUB" help:"Public key of who holds a share of the recovery key, which brings the domain back when every node is lost: as recovery key new prints it, or a file with it. Several times for several."`
 	RecoveryThreshold int         `placeholder:"N" help:"How many of those it takes."`
 	RestartMode       string      `placeholder:"MODE" help:"How a node comes back after a stop: sealed (from its sealed state) or rejoin (it joins anew; there is no way back)."`
 	Tick              attest.Age  `placeholder:"DURATION" help:"Between two readings of the clock."`

@@ -42,10 +42,10 @@ type cli struct {
 
 	Collateral collateralCmd `cmd:"" help:"Fetch what vendors publish about platforms."`
 
-	Domain   domainCmd   `cmd:"" help:"Look after the domain's master secrets."`
+	Domain   domainCmd   `cmd:"" help:"Look after the domain as a whole: master secrets, certificate authority, backups."`
 	Recovery recoveryCmd `cmd:"" help:"Bring a domain back that has lost most of its nodes, or all."`
 	Audit    auditCmd    `cmd:"" help:"Read, search, check and keep the record of who did what."`
-	Node     nodeCmd     `cmd:"" help:"List, approve and remove the nodes of the domain."`
+	Node     nodeCmd     `cmd:"" help:"List, approve, drain and remove the nodes of the domain."`
 	Status   statusCmd   `cmd:"" help:"Show what a node says of itself and its domain."`
 	Events   eventsCmd   `cmd:"" help:"Show what happened to the domain and to the app's keys, and go on showing it."`
 	Doctor   doctorCmd   `cmd:"" help:"Examine a node, and say what to do about what is found."`

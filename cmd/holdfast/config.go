@@ -14,13 +14,13 @@ type configCmd struct {
 
 // configCheckCmd is `holdfast config check`.
 type configCheckCmd struct {
-	File string `arg:"" help:"The file that holdfastd is to be started with: holdfastd serve --config FILE."`
+	File string `arg:"" help:"The file that holdfastd is to be started with: holdfastd --config FILE."`
 }
 
 // Help is the rest of what --help says.
 func (configCheckCmd) Help() string {
 	return "It reads the file as holdfastd does, which refuses a file with any fault in it. What the file names is not looked at: " +
-		"`holdfast doctor --config FILE`, on the node's machine, does that."
+		"`holdfast doctor --config FILE`, on the node's machine, does that. A file without \"command\" is for serve."
 }
 
 // A configChecked is what `holdfast config check --json` prints.
@@ -44,11 +44,7 @@ func (c *configCheckCmd) Run(s *session) error {
 		for _, setting := range f {
 			doc.Settings[setting.Name] = setting.Values
 		}
-		for _, name := range []string{"dir", "charter"} {
-			if f.Value(name) == "" {
-				doc.Missing = append(doc.Missing, name)
-			}
-		}
+		doc.Missing = f.Missing()
 	}
 	if err := s.show(doc, func(w io.Writer) { printConfig(w, doc, f) }); err != nil {
 		return err

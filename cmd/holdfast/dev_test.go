@@ -29,7 +29,7 @@ func TestSockets(t *testing.T) {
 		}
 		return s.at
 	}
-	first := open(devRun{child: true, at: devPlacing{Name: "one"}})
+	first := open(devRun{child: true, at: devPlacing{devListening: devListening{Name: "one"}}})
 	for _, addr := range []string{first.API, first.Peers} {
 		if host, port, err := net.SplitHostPort(addr); err != nil || host != "127.0.0.1" || port == "0" {
 			t.Errorf("%+v", first)
@@ -38,7 +38,7 @@ func TestSockets(t *testing.T) {
 	if again := open(devRun{}); again != first {
 		t.Errorf("listens at %+v, and did at %+v", again, first)
 	}
-	moved := open(devRun{at: devPlacing{Listen: "127.0.0.1:0", PeerListen: "127.0.0.1:0", PeerAddress: "kms-1.example:9001", Name: "two"}})
+	moved := open(devRun{at: devPlacing{devListening: devListening{Listen: "127.0.0.1:0", PeerListen: "127.0.0.1:0", PeerAddress: "kms-1.example:9001", Name: "two"}}})
 	if moved.API == first.API || moved.Peers == first.Peers || moved.PeerAddress != "kms-1.example:9001" || moved.Name != "two" {
 		t.Errorf("listens at %+v, and did at %+v", moved, first)
 	}

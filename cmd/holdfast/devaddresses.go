@@ -23,14 +23,19 @@ type devAddresses struct {
 	Name        string `json:"name,omitempty"`
 }
 
-// devPlacing is where a node listens and whom it joins, as its command line says.
+// devListening is where a node listens, as its command line says.
+type devListening struct {
+	Listen      string `placeholder:"HOST:PORT" help:"Address to serve the API at. Default: where it served before; at first 127.0.0.1:9000, or any free port for a node that joins."`
+	PeerListen  string `placeholder:"HOST:PORT" help:"Address to listen at for other nodes. Default: where it did before; at first any free port of 127.0.0.1."`
+	PeerAddress string `placeholder:"HOST:PORT" help:"Address that the other nodes dial. Default: that of --peer-listen."`
+	Name        string `placeholder:"NAME" help:"What people call the node."`
+}
+
+// devPlacing is that, and whom it joins.
 type devPlacing struct {
-	Listen      string   `placeholder:"HOST:PORT" help:"Address to serve at. Default: where it served before; at first 127.0.0.1:9000, or any free port for a node that joins."`
-	PeerListen  string   `placeholder:"HOST:PORT" help:"Address to listen at for other nodes. Default: where it did before; at first any free port of 127.0.0.1."`
-	PeerAddress string   `placeholder:"HOST:PORT" help:"Address that the other nodes dial. Default: that of --peer-listen."`
-	Name        string   `placeholder:"NAME" help:"What people call the node."`
-	Join        []string `placeholder:"HOST:PORT" help:"Address at which a member of the domain listens for other nodes; several times for several. A node that is a member already does not ask again."`
-	Approval    string   `placeholder:"FILE" help:"An operator's approval, where the policy wants one for each node."`
+	devListening
+	Join     []string `placeholder:"HOST:PORT" help:"Address at which a member of the domain listens for other nodes; several times for several. A node that is a member already does not ask again."`
+	Approval string   `placeholder:"FILE" help:"An operator's approval, where the policy wants one for each node."`
 }
 
 // check refuses what cannot be meant, before anything is made.

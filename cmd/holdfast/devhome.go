@@ -38,10 +38,13 @@ type devTuning struct {
 
 	Metrics string `help:"Address to show metrics and health at, in clear, to whoever asks: :PORT is at loopback. Default: nowhere." placeholder:"HOST:PORT"`
 
-	Audit bool `help:"Keep an audit log in the folder, and have the policy of a new domain require it."`
+	Audit    bool   `help:"Keep an audit log in the folder, and have the policy of a new domain require it."`
+	AuditWeb string `placeholder:"URL" help:"Post the audit log to a web service, and have the policy of a new domain require that. To be said at each start."`
 
 	SimMRENCLAVE attest.Hex `name:"sim-mrenclave" placeholder:"HEX" help:"MRENCLAVE that the simulated machine shows: 64 hexadecimal digits."`
 	SimMRSIGNER  attest.Hex `name:"sim-mrsigner" placeholder:"HEX" help:"MRSIGNER that the simulated machine shows: 64 hexadecimal digits."`
+
+	SimCollateralEnds time.Duration `hidden:"" help:"The simulated vendor publishes nothing new: what there is ends so long after the start."`
 }
 
 func (t devTuning) validate() error {
@@ -54,7 +57,8 @@ func (t devTuning) validate() error {
 }
 
 func (t devTuning) flags() []string {
-	return []string{"--snapshot-every", strconv.Itoa(t.SnapshotEvery), "--segment-size", strconv.Itoa(t.SegmentSize), "--metrics", t.Metrics}
+	return []string{"--snapshot-every", strconv.Itoa(t.SnapshotEvery), "--segment-size", strconv.Itoa(t.SegmentSize), "--metrics", t.Metrics,
+		"--audit-web", t.AuditWeb, "--sim-collateral-ends", t.SimCollateralEnds.String()}
 }
 
 const (
@@ -73,6 +77,7 @@ const (
 	auditDir        = "audit"
 	auditFile       = "audit.log"
 	auditSink       = "file" // as the policy names it
+	auditWebSink    = "web"
 )
 
 // program is what the API says of this program, and who is told of requests.
@@ -240,9 +245,7 @@ func (r *devRulers) found(f *server.Founder, tuning devTuning) (bootstrap, polic
 		Operators:   []govern.PublicKey{r.operator.Public()}, Admission: govern.AdmitAttested,
 		EphemeralAge: attest.Age(time.Hour), EvidenceAge: attest.Age(24 * time.Hour),
 	}
-	if tuning.Audit {
-		p.AuditSinks = []string{auditSink}
-	}
+	p.AuditSinks = tuning.requiredSinks()
 	if policy, err = signed(govern.PolicyType, p.Canonical(), r.signer); err != nil {
 		return nil, nil, err
 	}
@@ -306,6 +309,9 @@ func (t devTuning) simulated() simtee.Config {
 	var c simtee.Config
 	copy(c.Measurement[:], t.SimMRENCLAVE)
 	copy(c.Program.MRSIGNER[:], t.SimMRSIGNER)
+	if t.SimCollateralEnds > 0 {
+		c.Misfortune.Ends = time.Now().Add(t.SimCollateralEnds)
+	}
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/disk"
 	"github.com/holdfast-kms/holdfast/internal/mount"
+	"github.com/holdfast-kms/holdfast/internal/revival"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
 
@@ -17,6 +18,8 @@ import (
 type devRun struct {
 	home     *devHome
 	at       devPlacing
+	drain    bool           // it leaves the domain when it is told to end
+	revive   *revival.Files // nil: the domain need not be carried on
 	logger   *slog.Logger
 	child    bool                 // of dev: nobody has chosen its ports
 	progress func(what string)    // how far it has come, for people
@@ -66,7 +69,10 @@ func (r *devRun) serve(ctx context.Context) (err error) {
 		if err := d.PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
 			r.logger.Warn("files set aside were not removed", "cause", err)
 		}
-		return r.publish(ctx, node, sockets)
+		if err := r.publish(ctx, node, sockets); err != nil || !r.drain {
+			return err
+		}
+		return node.Drain(context.WithoutCancel(ctx))
 	})
 }
 
@@ -78,7 +84,10 @@ func (r *devRun) open(ctx context.Context, cfg server.Config) (*server.Node, err
 		r.progress("not serving yet: it verifies its state, or waits for most of the domain's other nodes; " + r.home.path(logFile) + " says more")
 	})
 	defer wondering.Stop()
-	if len(r.at.Join) == 0 {
+	switch {
+	case r.revive != nil:
+		return r.revive.Revive(ctx, cfg)
+	case len(r.at.Join) == 0:
 		return server.Open(ctx, cfg)
 	}
 	wondering.Stop() // joining tells itself

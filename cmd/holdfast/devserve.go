@@ -15,32 +15,41 @@ import (
 
 // devServeCmd is `holdfast dev node serve`.
 type devServeCmd struct {
-	Dir     string `required:"" type:"path" placeholder:"DIR" help:"Folder of the node; with --join it is made if it is not there, and a simulated machine in it."`
-	Charter string `placeholder:"FILE" help:"The charter of the domain to join; a copy stays beside the node's state."`
+	Dir         string `required:"" type:"path" placeholder:"DIR" help:"Folder of the node; with --join it is made if it is not there, and a simulated machine in it."`
+	Charter     string `placeholder:"FILE" help:"The charter of the domain to join; a copy stays beside the node's state."`
+	DrainOnTerm bool   `help:"When it is told to end, have the node leave the domain for good: for a machine that does not come back. Where too few would be left to vote it stays a member, and says so."`
 	devPlacing
 	devTuning
 }
 
 // Run serves until Ctrl-C.
-func (c *devServeCmd) Run(s *session) (err error) {
-	if err := harden.Process(); err != nil {
-		return err
-	}
-	defer heap.Floor(heapFloor)()
+func (c *devServeCmd) Run(s *session) error {
 	home := &devHome{dir: c.Dir, tuning: c.devTuning}
 	if err := c.settle(home); err != nil {
 		return err
 	}
-	logger, closeLog, err := home.log()
+	return s.serveDev(&devRun{home: home, at: c.devPlacing, drain: c.DrainOnTerm})
+}
+
+// serveDev runs a node in this process until Ctrl-C.
+func (s *session) serveDev(run *devRun) (err error) {
+	if err := harden.Process(); err != nil {
+		return err
+	}
+	defer heap.Floor(heapFloor)()
+	logger, closeLog, err := run.home.log()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	run := devRun{home: home, at: c.devPlacing, logger: logger,
-		progress: s.once(),
-		serving:  func(h devHello) error { return s.show(h, home.served(h)) }}
+	served := false
+	run.logger, run.progress = logger, s.once()
+	run.serving = func(h devHello) error {
+		served = true
+		return s.show(h, run.home.served(h))
+	}
 	err = run.serve(s.ctx)
-	if err != nil && s.ctx.Err() != nil {
+	if err != nil && s.ctx.Err() != nil && !served {
 		s.note("ended before it served: %v", err)
 		return nil
 	}

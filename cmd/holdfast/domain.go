@@ -21,8 +21,8 @@ type domainCmd struct {
 	Retire      domainRetireCmd      `cmd:"" name:"retire-generation" help:"Have the domain end all use of an old generation."`
 	Compromised domainCompromisedCmd `cmd:"" help:"List what others may know since a master secret was compromised, and what to do about it."`
 	ReplaceCA   domainReplaceCACmd   `cmd:"" name:"replace-ca" help:"Have the domain make another certificate authority, and end the one there is."`
-	Sign        domainSignCmd        `cmd:"" help:"Add a signature to an order."`
-	Submit      domainSubmitCmd      `cmd:"" help:"Hand a signed order to a node."`
+	Sign        domainSignCmd        `cmd:"" help:"Add a signature to an order that was written with --out."`
+	Submit      domainSubmitCmd      `cmd:"" help:"Hand a signed order to a node: to rotate, retire, replace the CA, or drain or remove a node."`
 	Backup      domainBackupCmd      `cmd:"" help:"Make a backup of the domain, encrypted to it."`
 }
 
@@ -192,8 +192,8 @@ func (c connection) obey(s *session, envelope []byte, doc *govern.Order) error {
 	}
 	defer cl.Close()
 	switch doc.Deed {
-	case govern.DeedRemove:
-		return s.removed(cl, doc.Node, envelope)
+	case govern.DeedRemove, govern.DeedDrain:
+		return s.departed(cl, doc, envelope)
 	case govern.DeedRetire:
 		return s.retired(cl, envelope)
 	case govern.DeedCompromise:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -138,8 +139,28 @@ var eventTexts = map[kms.EventKind]string{
 }
 
 func eventText(e kms.Event) string {
+	if e.Kind == kms.EventNodeRefused {
+		return refusalText(e)
+	}
 	return strings.NewReplacer("%n", strconv.FormatUint(e.Number, 10), "%k", e.Key.String(), "%c", e.Credential.String(),
 		"%a", oneLine(e.Alias), "%s", nameText(e.Secret), "%d", e.Node.String(), "%t", timeText(e.At), "%r", oneLine(e.Reason)).Replace(eventTexts[e.Kind])
+}
+
+// refusalText says why a node was refused: the reason is one of attest's, a
+// kms.Refusal, or of a newer program.
+func refusalText(e kms.Event) string {
+	who, why := "node "+e.Node.String(), kms.Refusal(e.Reason).Text()
+	if e.Node == (kms.NodeID{}) {
+		who = "an unknown node"
+	}
+	if why == "" {
+		why = attest.Reason(e.Reason).Error()
+	}
+	text := who + " refused: " + oneLine(why)
+	if e.Number > 0 {
+		text += fmt.Sprintf(" (and %d more, not told)", e.Number)
+	}
+	return text
 }
 
 // watchStatus shows the status, and then what changes in it.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -22,6 +24,29 @@ func TestEventTexts(t *testing.T) {
 	}
 	if text := eventText(kms.Event{Kind: kms.EventNodeRefuses, Reason: "a\x1b[2Jb\n"}); strings.ContainsAny(text, "\x1b\n") {
 		t.Errorf("%q steers the terminal", text)
+	}
+}
+
+// TestRefusalText: why a node was refused is told in words, whoever knows them.
+func TestRefusalText(t *testing.T) {
+	for _, tt := range []struct {
+		e    kms.Event
+		want string
+	}{
+		{kms.Event{Reason: "debug", Node: kms.NodeID{1}}, "node 01000000"},
+		{kms.Event{Reason: "debug"}, "an unknown node refused: a debug program"},
+		{kms.Event{Reason: "master_secret", Number: 3}, "no master secret of the domain (and 3 more, not told)"},
+		{kms.Event{Reason: "of_a_newer_program"}, "refused: of_a_newer_program"},
+	} {
+		tt.e.Kind = kms.EventNodeRefused
+		if got := eventText(tt.e); !strings.Contains(got, tt.want) {
+			t.Errorf("%q, without %q", got, tt.want)
+		}
+	}
+	for _, r := range kms.Refusals() {
+		if r.Text() == "" || slices.Contains(attest.Reasons(), attest.Reason(r)) {
+			t.Errorf("%q says nothing, or is a reason for evidence too", r)
+		}
 	}
 }
 

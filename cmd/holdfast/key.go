@@ -135,12 +135,17 @@ func (c *keyCreateCmd) Run(s *session) error {
 }
 
 type keyListCmd struct {
+	Exposed bool `help:"Only keys that others may know, since a generation of the domain's master secret was declared compromised, and what to do about them."`
+
 	connection
 }
 
 // Run lists keys.
 func (c *keyListCmd) Run(s *session) error {
 	return c.with(s, func(cl *client.Client) error {
+		if c.Exposed {
+			return s.exposedKeys(cl)
+		}
 		keys, err := cl.ListKeys(s.ctx)
 		if err != nil {
 			return err

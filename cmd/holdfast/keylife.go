@@ -178,9 +178,41 @@ func (s *session) versions(d kms.KeyDescription, err error) error {
 			if v.Number == d.Current {
 				state += " (current)"
 			}
+			if v.Exposed {
+				state += ", others may know it"
+			}
 			fmt.Fprintf(w, "%d\t%s\t%s\n", v.Number, state, timeText(v.Created))
 		}
 	})
+}
+
+// exposedKeys lists the app's keys that others may know, all pages of them.
+func (s *session) exposedKeys(cl *client.Client) error {
+	keys := []kms.KeyDescription{}
+	for f := (client.KeyFilter{Exposed: true, PageSize: 1000}); ; {
+		page, err := cl.Keys().List(s.ctx, f)
+		if err != nil {
+			return err
+		}
+		if keys, f.Page = append(keys, page.Keys...), page.Next; f.Page == "" {
+			break
+		}
+	}
+	return s.show(map[string]any{"keys": keys}, func(w io.Writer) {
+		fmt.Fprintln(w, "KEY\tSPEC\tSTATE\tVERSIONS\tWHAT TO DO")
+		for _, k := range keys {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.ID, specText(k.Spec), k.State, numbers(exposedVersions(k)), strings.Join(k.Warnings, "; "))
+		}
+	})
+}
+
+func exposedVersions(k kms.KeyDescription) (all []kms.KeyVersion) {
+	for _, v := range k.Details {
+		if v.Exposed {
+			all = append(all, v.Number)
+		}
+	}
+	return all
 }
 
 type keyScheduleCmd struct {

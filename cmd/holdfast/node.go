@@ -16,7 +16,8 @@ type nodeCmd struct {
 	List    nodeListCmd    `cmd:"" help:"List the nodes of the domain, and those that wait to join."`
 	Show    nodeShowCmd    `cmd:"" help:"Show one node."`
 	Approve nodeApproveCmd `cmd:"" help:"Sign an operator's approval of a node that waits, and hand it in."`
-	Remove  nodeRemoveCmd  `cmd:"" help:"Order that a node leaves the domain for good."`
+	Drain   nodeDrainCmd   `cmd:"" help:"Order that a node finishes what it has begun, and leaves the domain for good."`
+	Remove  nodeRemoveCmd  `cmd:"" help:"Order that a node is out of the domain, at once and for good, whether or not it answers."`
 }
 
 // A shownNode is what --json prints of a node: its identity as a document.

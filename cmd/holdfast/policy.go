@@ -32,7 +32,7 @@ type policyNewCmd struct {
 	MRENCLAVE      []attest.Hex  `name:"mrenclave" sep:"none" placeholder:"HEX" help:"An SGX enclave to list as a node; several times for several."`
 	Measurement    []attest.Hex  `name:"snp-measurement" sep:"none" placeholder:"HEX" help:"An SEV-SNP machine to list as a node; several times for several."`
 	Valid          time.Duration `default:"8760h" help:"How long clients take it, from now."`
-	Operator       []publicKey   `sep:"none" placeholder:"PUB" help:"Public key of an operator, who issues tickets; several times for several."`
+	Operator       []publicKey   `sep:"none" placeholder:"PUB" help:"Public key of an operator, who approves and removes nodes, issues tickets and orders backups; several times for several."`
 	Enrolment      string        `default:"closed" enum:"closed,open,ticket" help:"Who may make apps: closed (nobody), ticket (with an operator's ticket) or open (anyone)."`
 	Approved       bool          `help:"Nodes need an operator's approval to join."`
 	RequireV2      bool          `name:"require-v2" help:"Refuse requests that are signed in eHSM's first scheme."`
@@ -206,16 +206,12 @@ func (c *policySignCmd) Run(s *session) error {
 
 // notBehind asks that a policy is later than the latest that was seen in force.
 func notBehind(s *session, p *govern.Policy) error {
-	seen, err := headsOf(s)
+	highest, err := seenSerial(s, p.CharterDigest, p.Domain)
 	if err != nil {
 		return err
 	}
-	highest, err := seen.highest(p.Domain)
-	if err != nil {
-		return err
-	}
-	if p.Serial <= highest.PolicySerial {
-		return problemf("draft it anew over the one in force; --behind signs it all the same", "the policy has serial %d, and policy %d was seen in force", p.Serial, highest.PolicySerial)
+	if p.Serial <= highest {
+		return problemf("draft it anew over the one in force; --behind signs it all the same", "the policy has serial %d, and policy %d was seen in force", p.Serial, highest)
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ type recoveryOpenCmd struct {
 
 // Help is the rest of what --help says.
 func (recoveryOpenCmd) Help() string {
-	return "The evidence of the node is verified first: that it is a program that the domain's policy admits, on genuine hardware, and holds the key that your share is sealed to. " +
+	return "Give --backup: your share is in it. The evidence of the node is verified first: that it is a program that the domain's policy admits, on genuine hardware, and holds the key that your share is sealed to. " +
 		"Ask the owner and the signers whether that node is to carry the domain on, from that head, before you hand the share over."
 }
 
@@ -224,7 +224,7 @@ type recoverySignCmd struct {
 
 // Help is the rest of what --help says.
 func (recoverySignCmd) Help() string {
-	return "It signs no head that is behind the highest of those that it has signed for this user before: compare with what `holdfast status` showed while the domain ran."
+	return "It signs no head that is behind the highest of those that this user's commands have signed, or seen by `holdfast status --charter`."
 }
 
 // Run signs a recovery.

@@ -68,6 +68,48 @@ func (h heads) remember(domain kms.DomainID, head govern.Head) error {
 	return os.Rename(temp, h.file(domain))
 }
 
+// saw remembers how far a domain had come, as its node says. A head of the time
+// before there was a policy is none.
+func (s *session) saw(st kms.Status) {
+	head := govern.Head{Term: st.Head.Term, Index: st.Head.Index, PolicySerial: st.Head.PolicySerial}
+	if st.Head.Index == 0 || head.Digest.UnmarshalText([]byte(st.Head.Digest)) != nil {
+		return
+	}
+	h, err := headsOf(s)
+	if err == nil {
+		err = h.remember(st.DomainID, head)
+	}
+	if err != nil {
+		s.note("the domain's head is not remembered: %v", err)
+	}
+}
+
+// seenSerial is the highest serial of a policy that this user's commands saw in
+// force in a domain: with its head, or when a node proved itself.
+func seenSerial(s *session, charter govern.Digest, domain kms.DomainID) (uint64, error) {
+	seen, err := headsOf(s)
+	if err != nil {
+		return 0, err
+	}
+	head, err := seen.highest(domain)
+	if err != nil {
+		return 0, err
+	}
+	highest := head.PolicySerial
+	if memory := seenBeside(s, ""); memory != nil {
+		marks, err := memory.Recall(charter)
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range marks {
+			if m.Domain == domain {
+				highest = max(highest, m.Serial)
+			}
+		}
+	}
+	return highest, nil
+}
+
 // headText shows how far a node's log has come.
 func headText(h kms.Head) string {
 	return fmt.Sprintf("entry %d of term %d, under policy %d, state %.16s", h.Index, h.Term, h.PolicySerial, oneLine(h.Digest))

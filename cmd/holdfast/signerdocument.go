@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -51,12 +50,7 @@ func readEnvelope(path string, t govern.PayloadType) ([]byte, *govern.Envelope, 
 
 // readRuling reads a document, signed or not.
 func readRuling(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, govern.MaxEnvelope+1))
+	b, err := readBounded(path, govern.MaxEnvelope)
 	return bytes.TrimSpace(b), err
 }
 

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -20,7 +21,11 @@ type statusCmd struct {
 
 // Run shows the node's status. A node that is not ready is a result, with status 1.
 func (c *statusCmd) Run(s *session) error {
-	cl, err := c.dialAnonymous(s)
+	cfg, err := c.config(s)
+	if err != nil {
+		return err
+	}
+	cl, err := client.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -31,6 +36,9 @@ func (c *statusCmd) Run(s *session) error {
 	st, err := cl.Status(s.ctx)
 	if err != nil {
 		return err
+	}
+	if cfg.Trust != nil { // a node that proved itself
+		s.saw(st)
 	}
 	if err := s.show(st, func(w io.Writer) { printStatus(w, st) }); err != nil {
 		return err
@@ -51,10 +59,14 @@ func printStatus(w io.Writer, st kms.Status) {
 		value any
 	}{
 		{"domain", oneLine(st.Domain)}, {"domain id", st.DomainID}, {"node", st.Node},
-		{"ready", ready}, {"secure", yesNo(st.Secure)}, {"attestation", oneLine(st.Attestation)},
+		{"initialized", yesNo(st.Initialized)}, {"ready", ready}, {"secure", yesNo(st.Secure)}, {"attestation", oneLine(st.Attestation)},
 		{"restart mode", oneLine(st.RestartMode)}, {"rollback protected", yesNo(st.Protected)},
 		{"time", oneLine(st.Time)}, {"domain time", timeText(st.DomainTime)},
-		{"nodes", nodesText(st)}, {"feature level", st.Feature}, {"generation", st.Generation}, {"applied index", st.Index},
+		{"epoch", fmt.Sprintf("%d, until %s", st.Epoch, timeText(st.EpochEnds))},
+		{"policy", fmt.Sprintf("%d, valid until %s", st.PolicySerial, timeText(st.PolicyUntil))}, {"policy digest", dash(st.PolicyDigest)},
+		{"generation", st.Generation}, {"checksum", dash(st.Checksum)}, {"runtime signing key", dash(st.SigningKey)},
+		{"last rotation", timeText(st.LastRotation)}, {"next rotation", nextText(st.NextRotation)}, {"left to re-wrap", st.Left},
+		{"nodes", nodesText(st)}, {"feature level", st.Feature}, {"applied index", st.Index},
 		{"head", headText(st.Head)}, {"recovery", recoveryText(st)},
 		{"apps", st.Apps}, {"keys", st.Keys}, {"requests accepted for", oneLine(st.ReplayAge)},
 	}
@@ -62,13 +74,32 @@ func printStatus(w io.Writer, st kms.Status) {
 		fmt.Fprintf(w, "%s\t%v\n", r.name, r.value)
 	}
 	for _, n := range st.Nodes {
-		if n.Trouble != "" {
-			fmt.Fprintf(w, "node %s\t%s, %s: %s\n", shortNode(n.ID), dash(n.Name), nodeRole(n), oneLine(n.Trouble))
-		}
+		fmt.Fprintf(w, "node %s\t%s\n", shortNode(n.ID), nodeText(n, st.DomainTime))
+	}
+	for _, text := range st.Scheduled {
+		fmt.Fprintf(w, "scheduled\t%s\n", oneLine(text))
 	}
 	for _, warning := range st.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", oneLine(warning))
 	}
+}
+
+// nextText is when the master secret is rotated by itself.
+func nextText(t time.Time) string {
+	if t.IsZero() {
+		return "on demand"
+	}
+	return timeText(t)
+}
+
+// nodeText is a node in a line: who it is, what it proved and when, by the domain's
+// time, and what is wrong with it.
+func nodeText(n kms.NodeInfo, now time.Time) string {
+	text := fmt.Sprintf("%s, %s: %s, TCB %s, proved %s", dash(n.Name), nodeRole(n), dash(shortProgram(n.Program)), dash(n.TCBStatus), ageText(n.Proved, now))
+	if n.Trouble != "" {
+		text += "; " + oneLine(n.Trouble)
+	}
+	return text
 }
 
 // nodesText says how many nodes there are, and who leads.

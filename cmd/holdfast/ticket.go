@@ -20,10 +20,10 @@ type ticketCmd struct {
 // ticketIssueCmd needs no node: a ticket is a signed document.
 type ticketIssueCmd struct {
 	OperatorKey string        `required:"" placeholder:"FILE" help:"Private key, in PEM, of an operator that the domain's policy lists."`
-	Passphrase  string        `name:"passphrase-file" placeholder:"FILE" help:"File with the passphrase of that key, if it has one."`
+	Passphrase  string        `name:"passphrase-file" placeholder:"FILE" help:"File with the passphrase of that key, if it has one. Without it you are asked."`
 	Domain      string        `required:"" placeholder:"ID" help:"The domain, as status shows it."`
 	Expires     time.Duration `default:"24h" help:"When it ends, from now."`
-	Permissions permissions   `default:"use,manage,secrets,read" placeholder:"LIST" help:"What the app's first credential may do."`
+	Permissions permissions   `default:"use,manage,secrets,read" placeholder:"LIST" help:"What the app's first credential may do: use, manage, secrets, values and read, with commas. Without it, everything."`
 }
 
 // Run issues a ticket.
@@ -32,7 +32,7 @@ func (c *ticketIssueCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	key, err := readPrivateKey(c.OperatorKey, c.Passphrase)
+	key, err := s.openKey(c.OperatorKey, c.Passphrase)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -291,12 +290,7 @@ func readCharter(charter, dir string) ([]byte, error) {
 
 // readDocument reads a file that is no secret.
 func readDocument(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	b, err := readBounded(path, maxCredentials)
 	if err == nil && len(b) > maxCredentials {
 		err = errors.New("it is too long for a document")
 	}

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
+	"github.com/holdfast-kms/holdfast/host/config"
 	"github.com/holdfast-kms/holdfast/host/peer"
+	"github.com/holdfast-kms/holdfast/internal/revival"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
@@ -34,13 +37,15 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
   holdfastd survey --dir DIR --charter FILE [--backup FILE] --out FILE
       Where a domain has lost most of its nodes for good: look at what is left in DIR, and write what owner and signers look at. With
       --backup, where no log is left: make keys in DIR for a node that restores the domain, and write evidence for them.
-  holdfastd recover --dir DIR --charter FILE --recovery FILE [--backup FILE [--share FILE]...] [flags of serve]
+  holdfastd recover --dir DIR --charter FILE --recovery FILE [--backup FILE [--share FILE]...] [--listen HOST:PORT …, as serve]
       Carry the domain on as the recovery says that they signed, from what is left in DIR or from a backup, and serve. The part of
       all other nodes ends: new ones join this one.
-  holdfastd serve --config FILE
-      Any of these by a file: one JSON object with flags as members. ` + "`holdfast config check FILE`" + ` explains what is wrong with one.
+  holdfastd --config FILE
+      Any of these by a file: one JSON object with flags as members, and with "command", without which it is serve. Flags of the line go
+      before it. ` + "`holdfast config check FILE`" + ` explains what is wrong with one.
 
-SIGTERM and Ctrl-C end it in order: what is under way is finished, and another node takes the lead. A second one ends it at once.
+SIGTERM and Ctrl-C end it in order: what is under way is finished, and another node takes the lead; with --drain-on-term it also leaves
+the domain for good. A second one ends it at once.
 SIGHUP has it read --config again, and take up the level of its log and its collateral; the rest waits for the next start.
 
 `
@@ -55,9 +60,10 @@ type settings struct {
 	names                  []string
 	listen, metrics        string
 	peers                  peering
-	revive                 reviving
+	revive                 revival.Files
 	pcs, bundle, cache     string
 	audit                  []string
+	drain                  bool // when it is told to end
 	config, level          string
 }
 
@@ -79,6 +85,7 @@ func (s *settings) flags(command string) *flag.FlagSet {
 	f.StringVar(&s.pcs, "pcs", "", "`URL` of Intel's certification service, or of a cache of it; default: Intel's own")
 	f.StringVar(&s.cache, "collateral-cache", "", "`folder` to keep fetched collateral in; default: in memory")
 	f.StringVar(&s.bundle, "collateral-bundle", "", "`file` with collateral, in place of the network")
+	f.StringVar(&s.config, "config", "", "`file` with flags as members of a JSON object; those of the command line go before it")
 	switch command {
 	case "found":
 		f.StringVar(&s.out, "out", "", "`file` to write the founder's evidence to: the first step")
@@ -88,27 +95,30 @@ func (s *settings) flags(command string) *flag.FlagSet {
 			func(name string) error { s.names = append(s.names, name); return nil })
 	case "survey":
 		f.StringVar(&s.out, "out", "", "`file` to write what this node shows to")
-		s.revive.flags(f, command)
+		revivalFlags(f, &s.revive, command)
 	case "serve", "recover":
 		if command == "recover" {
-			s.revive.flags(f, command)
+			revivalFlags(f, &s.revive, command)
 		}
 		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
 			func(sink string) error { s.audit = append(s.audit, sink); return nil })
-		f.StringVar(&s.config, "config", "", "`file` with flags as members of a JSON object; those of the command line go before it")
 		s.level = "info"
 		f.Func("log-level", "lowest `level` of what is logged: debug, info, warn or error; default: info", s.setLogLevel)
 		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
 		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
-		s.peers.flags(f)
+		f.BoolVar(&s.drain, "drain-on-term", false, "when it is told to end, have the node leave the domain for good: for a machine that does not come back. Where too few would be left to vote it stays a member, and says so")
+		s.peers.flags(f, command)
 	}
 	return f
 }
 
-func (p *peering) flags(f *flag.FlagSet) {
+func (p *peering) flags(f *flag.FlagSet, command string) {
 	f.StringVar(&p.listen, "peer-listen", "", "`address` to listen at for the other nodes of the domain; default: it is a domain of one")
 	f.StringVar(&p.address, "peer-address", "", "`address` that the other nodes dial, a DNS name or an IP and a port; default: that of --peer-listen")
 	f.StringVar(&p.name, "name", "", "`name` that people know the node by")
+	if command != "serve" { // it carries a domain on alone, and others join it
+		return
+	}
 	f.Func("join", "`address` at which a member listens for other nodes; may be given several times; a node that is a member already does not ask again",
 		func(address string) error { p.join = append(p.join, address); return nil })
 	f.StringVar(&p.approval, "approval", "", "`file` with an operator's approval, where the policy wants one for each node; it may be submitted later instead")
@@ -161,16 +171,15 @@ func (n *node) parse(args []string) (do func(context.Context) error, err error) 
 	if len(args) == 0 {
 		return nil, misuse("no command")
 	}
-	command := args[0]
-	switch command {
-	case "found", "serve", "survey", "recover":
-	case "help", "-h", "-help", "--help":
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		return nil, flag.ErrHelp
-	default:
-		return nil, misuse("no command %q", command)
+	}
+	command, rest, err := commandOf(args)
+	if err != nil {
+		return nil, err
 	}
 	f := n.set.flags(command)
-	switch err := f.Parse(args[1:]); {
+	switch err := f.Parse(rest); {
 	case errors.Is(err, flag.ErrHelp):
 		return nil, err
 	case err != nil:
@@ -178,11 +187,33 @@ func (n *node) parse(args []string) (do func(context.Context) error, err error) 
 	case f.NArg() > 0:
 		return nil, misuse("%s: %q is no flag", command, f.Arg(0))
 	}
-	if err := n.set.fill(f); err != nil {
+	if err := n.set.fill(command, f); err != nil {
 		return nil, err
 	}
-	n.args = args
+	n.args, n.command = args, command
 	return n.choose(command)
+}
+
+// commandOf is the command of a line. One that begins with a file has the file say
+// it: that is for who cannot change the line, as in an enclave, which is measured
+// with it. Nothing is widened by that: what a command may do is for signed documents
+// to say, and who runs the program chooses its command everywhere else, too.
+func commandOf(args []string) (command string, flags []string, err error) {
+	if !strings.HasPrefix(args[0], "-") {
+		if !slices.Contains(config.Commands(), args[0]) {
+			return "", nil, misuse("no command %q", args[0])
+		}
+		return args[0], args[1:], nil
+	}
+	name, path, joined := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+	if !joined && len(args) > 1 {
+		path = args[1]
+	}
+	if name != "config" || path == "" {
+		return "", nil, misuse("no command")
+	}
+	file, err := config.Read(path)
+	return file.Command(), args, err
 }
 
 // choose finds out which step it is, and what is missing for it.
@@ -197,7 +228,7 @@ func (n *node) choose(command string) (func(context.Context) error, error) {
 	case command == "serve":
 		return n.serve, s.peers.check()
 	case command == "recover":
-		return n.serve, errors.Join(s.revive.check(), s.peers.check())
+		return n.serve, s.checkRecover()
 	case command == "survey" && s.out == "":
 		return nil, misuse("survey needs --out")
 	case command == "survey":
@@ -226,12 +257,12 @@ func fail(log *slog.Logger, err error) int {
 
 func help(w io.Writer) {
 	fmt.Fprint(w, usage)
-	for _, command := range []string{"found", "serve", "survey", "recover"} {
+	for _, command := range config.Commands() {
 		fmt.Fprintf(w, "Flags of %s:\n\n", command)
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) {
 			kind, text := flag.UnquoteUsage(f)
-			fmt.Fprintf(w, "  --%s %s\n      %s", f.Name, strings.ToUpper(kind), text)
-			if f.DefValue != "" {
+			fmt.Fprintf(w, "  %s\n      %s", strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(kind)), text)
+			if f.DefValue != "" && f.DefValue != "false" {
 				fmt.Fprintf(w, "; default: %s", f.DefValue)
 			}
 			fmt.Fprintln(w)

@@ -47,6 +47,11 @@ func TestMisuse(t *testing.T) {
 		{with("found", "--bootstrap", "b", "--policy", "p", "--out", "o"), "first step"},
 		{with("found", "--listen", ":1"), "listen"},
 		{with("found", "--join", "a:1"), "join"},
+		{with("survey"), "needs --out"},
+		{with("survey", "--out", "o", "--share", "s"), "share"},
+		{with("recover"), "takes --recovery"},
+		{with("recover", "--recovery", "r", "--share", "s"), "goes with --backup"},
+		{with("recover", "--recovery", "r", "--peer-listen", ":1", "--join", "a:1"), "join"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			var stdout, log bytes.Buffer
@@ -74,8 +79,10 @@ func TestHelp(t *testing.T) {
 // TestFlags has each flag in the open: what a manifest or an image has to fix.
 func TestFlags(t *testing.T) {
 	for command, want := range map[string]string{
-		"found": "bootstrap charter collateral-bundle collateral-cache dir name out pcs policy",
-		"serve": "approval audit charter collateral-bundle collateral-cache config dir join listen log-level metrics name pcs peer-address peer-listen",
+		"found":   "bootstrap charter collateral-bundle collateral-cache config dir name out pcs policy",
+		"survey":  "backup charter collateral-bundle collateral-cache config dir out pcs",
+		"recover": "audit backup charter collateral-bundle collateral-cache config dir drain-on-term listen log-level metrics name pcs peer-address peer-listen recovery share",
+		"serve":   "approval audit charter collateral-bundle collateral-cache config dir drain-on-term join listen log-level metrics name pcs peer-address peer-listen",
 	} {
 		var got []string
 		new(settings).flags(command).VisitAll(func(f *flag.Flag) { got = append(got, f.Name) })

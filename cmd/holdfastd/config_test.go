@@ -19,11 +19,16 @@ import (
 
 // TestConfigMembers: a file can say what flags can, and nothing else.
 func TestConfigMembers(t *testing.T) {
-	var flags []string
-	new(settings).flags("serve").VisitAll(func(f *flag.Flag) { flags = append(flags, f.Name) })
-	flags = slices.DeleteFunc(flags, func(name string) bool { return name == "config" })
-	if names := config.Names(); !slices.Equal(names, flags) {
-		t.Errorf("the file has %q, the command line %q", names, flags)
+	for _, command := range config.Commands() {
+		flags := []string{"command"}
+		new(settings).flags(command).VisitAll(func(f *flag.Flag) { flags = append(flags, f.Name) })
+		slices.Sort(flags)
+		flags = slices.DeleteFunc(flags, func(name string) bool {
+			return name == "config" || command == "recover" && (name == "join" || name == "approval") // which it refuses
+		})
+		if names := config.Names(command); !slices.Equal(names, flags) {
+			t.Errorf("%s: the file has %q, the command line %q", command, names, flags)
+		}
 	}
 }
 
@@ -61,13 +66,75 @@ func TestConfigRefused(t *testing.T) {
 		`{"dir": "d", "charter": "c", "platform": "simulated"}`:                               "platform",
 		`{"dir": "d", "charter": "c", "development": "true"}`:                                 "development",
 		`{"dir": "d", "charter": "c", "collateral-bundle": "b", "pcs": "https://pccs.local"}`: "in place of",
+		`{"dir": "d", "charter": "c", "command": "dev"}`:                                      "none of found, serve",
+		`{"dir": "d", "charter": "c", "command": ["serve"]}`:                                  "command has to be a text",
+		`{"dir": "d", "charter": "c", "command": "found", "listen": ":1"}`:                    "no setting of the command",
+		`{"dir": "d", "charter": "c", "bootstrap": "b", "policy": "p"}`:                       "no setting of the command",
+		`{"dir": "d", "charter": "c", "command": "serve", "command": "found"}`:                "twice",
 	} {
 		r := newRig(t)
 		r.write("config", []byte(text))
 		r.must(exitUsage, says, r.node(true), "serve", "--config", r.path("config"))
+		r.must(exitUsage, says, r.node(true), "--config", r.path("config"))
 	}
 	r := newRig(t)
 	r.must(exitUsage, "no such file", r.node(true), "serve", "--config", r.path("none"))
+	r.must(exitUsage, "no such file", r.node(true), "--config="+r.path("none"))
+	r.must(exitUsage, "no command", r.node(true), "--config")
+	r.write("config", []byte(`{"dir": "d", "charter": "c", "command": "found", "out": "o"}`))
+	r.must(exitUsage, `for the command \"found\"`, r.node(true), "serve", "--config", r.path("config"))
+	for text, says := range map[string]string{
+		`{"dir": "d", "charter": "c", "command": "found"}`:   "found needs --out",
+		`{"dir": "d", "charter": "c", "command": "survey"}`:  "survey needs --out",
+		`{"dir": "d", "charter": "c", "command": "recover"}`: "recover",
+		`{"command": "recover"}`:                             "recover needs --dir and --charter",
+	} {
+		r.write("config", []byte(text))
+		r.must(exitUsage, says, r.node(true), "--config", r.path("config"))
+	}
+}
+
+// TestLifeByFile: a line that is always the same founds a domain in its two steps,
+// and serves, as the file says; before that it says what is missing.
+func TestLifeByFile(t *testing.T) {
+	r := newRig(t)
+	line := []string{"--config", r.path("config")}
+	file := func(members map[string]any) {
+		members["dir"], members["charter"], members["pcs"] = r.path("node"), r.path("charter"), nothingPublished(t)
+		b, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.write("config", b)
+	}
+	file(map[string]any{"listen": freePort})
+	r.must(exitFailed, "found the domain with", r.node(true), line...)
+	file(map[string]any{"command": "found", "out": r.path("founder")})
+	r.must(exitOK, `"msg":"prepared"`, r.node(true), line...)
+	file(map[string]any{"listen": freePort})
+	r.must(exitFailed, "holdfastd found", r.node(true), line...)
+	r.sign()
+	file(map[string]any{"command": "found", "bootstrap": r.path("bootstrap"), "policy": r.path("policy"), "name": []string{"kms.example", "127.0.0.1"}})
+	r.must(exitOK, `"msg":"founded"`, r.node(true), line...)
+	r.must(exitFailed, "holds a node already", r.node(true), line...)
+	file(map[string]any{"command": "serve", "listen": freePort})
+	served, ended := make(chan place, 1), make(chan int, 1)
+	n := r.node(true)
+	n.serving = func(p place) { served <- p }
+	ctx, stop := contextOf(t)
+	go func() { ended <- run(ctx, line, &bytes.Buffer{}, n) }()
+	select {
+	case at := <-served:
+		if s := get(t, at); !s.Ready {
+			t.Errorf("%+v", s)
+		}
+	case status := <-ended:
+		t.Fatalf("status %d\n%s", status, &r.log)
+	}
+	stop()
+	if status := <-ended; status != exitOK {
+		t.Errorf("status %d\n%s", status, &r.log)
+	}
 }
 
 // until waits for a text in the log of a program that still runs.

@@ -50,6 +50,9 @@ func takes(t *testing.T, where string, args []string) {
 	if !named {
 		t.Errorf("%s: no --config in %q", where, args)
 	}
+	if len(rest) == 0 { // the file says the command
+		return
+	}
 	f := n.set.flags(rest[0])
 	if err := f.Parse(rest[1:]); err != nil || f.NArg() > 0 {
 		t.Errorf("%s: %q: %v, left %q", where, args, err, f.Args())
@@ -67,8 +70,32 @@ func TestDeployConfigs(t *testing.T) {
 		if _, err := n.parse([]string{"serve", "--config", path}); err != nil {
 			t.Errorf("%s: %v", tee, err)
 		}
-		if n.set.peers.listen == "" || n.set.dir == "" || (tee == "snp") != (n.set.pcs == "") {
+		if n.set.peers.listen == "" || n.set.dir == "" || (tee == "snp") != (n.set.pcs == "") || len(n.set.peers.join) < 2 {
 			t.Errorf("%s: %+v", tee, n.set)
+		}
+	}
+}
+
+// TestDeployCommands: each example file is one that a line without a command takes,
+// and does what its name says.
+func TestDeployCommands(t *testing.T) {
+	all, err := filepath.Glob(deployed + "config/*.json")
+	if err != nil || len(all) < 8 {
+		t.Fatalf("%q, %v", all, err)
+	}
+	want := map[string]string{"sgx": "serve", "tdx": "serve", "snp": "serve", "sgx-prepare": "found", "sgx-found": "found", "sgx-survey": "survey", "sgx-recover": "recover"}
+	for _, path := range all {
+		name := strings.TrimSuffix(filepath.Base(path), ".json")
+		if name == "pccs" { // of another program
+			continue
+		}
+		f, faults, err := config.Faults(path)
+		if err != nil || len(faults) > 0 || len(f.Missing()) > 0 {
+			t.Errorf("%s: %v, faults %v, missing %q", name, err, faults, f.Missing())
+		}
+		var n node
+		if _, err := n.parse([]string{"--config", path}); err != nil || n.command != want[name] {
+			t.Errorf("%s: %v, command %q, want %q", name, err, n.command, want[name])
 		}
 	}
 }
@@ -85,13 +112,16 @@ func TestDeployManifest(t *testing.T) {
 	for _, quoted := range strings.Split(argv[1], ",") {
 		args = append(args, strings.Trim(strings.TrimSpace(quoted), `"`))
 	}
-	takes(t, "manifest", args[1:])
+	if takes(t, "manifest", args[1:]); len(args) != 3 {
+		t.Errorf("an enclave whose line says more than where its file is can do no more than that: %q", args)
+	}
 	for _, line := range strings.Split(text, "\n") {
 		if strings.Contains(line, "insecure__") && line != "sys.insecure__allow_eventfd = false" && !strings.HasPrefix(line, "#") {
 			t.Errorf("insecure: %s", line)
 		}
 	}
-	for _, want := range []string{"sgx.debug = false", `sgx.remote_attestation = "dcap"`, `sgx.file_check_policy = "strict"`, "sys.disallow_subprocesses = true", "sgx.use_exinfo = true", "sgx.enclave_size", "sgx.max_threads", "sgx.isvprodid", "sgx.isvsvn"} {
+	for _, want := range []string{"sgx.debug = false", `sgx.remote_attestation = "dcap"`, `sgx.file_check_policy = "strict"`, "sys.disallow_subprocesses = true", "sgx.use_exinfo = true", "sgx.enclave_size", "sgx.max_threads", "sgx.isvprodid", "sgx.isvsvn",
+		"loader.entrypoint.uri", "libos.entrypoint", "sgx.edmm_enable", "sgx.trusted_files", "sys.experimental__enable_flock = true", "sys.insecure__allow_eventfd = false"} {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want)).MatchString(text) {
 			t.Errorf("the manifest lacks %s", want)
 		}

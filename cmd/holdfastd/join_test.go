@@ -2,10 +2,12 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
 )
 
@@ -84,4 +86,28 @@ func TestWaiting(t *testing.T) {
 	if _, ok := <-served; ok || !strings.Contains(joins.log.String(), "before it served") {
 		t.Errorf("it served, or does not say that it did not:\n%s", &joins.log)
 	}
+}
+
+// TestWithoutSealingKey: a TDX machine founds nothing and starts from no folder, and
+// says what to do instead.
+func TestWithoutSealingKey(t *testing.T) {
+	r := newRig(t)
+	tdx := func() node {
+		n := r.node(true)
+		n.platform = r.machine.Guest(attest.TDX, time.Now)
+		return n
+	}
+	r.must(exitFailed, "found the domain on a machine with a sealing key", tdx(), r.args("found", "--out", r.path("founder"))...)
+	if names := sealed(t, r.path("node")); len(names) > 0 {
+		t.Errorf("it left %q", names)
+	}
+	r.found()
+	before := sealed(t, r.path("node"))
+	r.must(exitFailed, "with --join", tdx(), r.args("serve", "--listen", freePort)...)
+	r.must(exitFailed, "name an empty folder", tdx(), r.args("serve", "--listen", freePort, "--peer-listen", freePort, "--join", "127.0.0.1:1")...)
+	if after := sealed(t, r.path("node")); !slices.Equal(before, after) {
+		t.Errorf("the folder of a node with a sealing key: %q before, %q after", before, after)
+	}
+	_, stop := r.serve() // which still starts
+	stop()
 }

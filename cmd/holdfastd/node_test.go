@@ -119,6 +119,10 @@ func (r *rig) found() {
 
 // start starts to serve, until the test calls stop, which returns the exit status.
 func (r *rig) start(more ...string) (at <-chan place, stop func() int) {
+	return r.startAs("serve", more...)
+}
+
+func (r *rig) startAs(command string, more ...string) (at <-chan place, stop func() int) {
 	r.t.Helper()
 	r.log.Reset()
 	served, ended := make(chan place, 1), make(chan int, 1)
@@ -126,7 +130,7 @@ func (r *rig) start(more ...string) (at <-chan place, stop func() int) {
 	n.serving = func(p place) { served <- p }
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		ended <- run(ctx, r.args("serve", append([]string{"--listen", "127.0.0.1:0"}, more...)...), io.Discard, n)
+		ended <- run(ctx, r.args(command, append([]string{"--listen", "127.0.0.1:0"}, more...)...), io.Discard, n)
 		close(served)
 	}()
 	stop = sync.OnceValue(func() int { cancel(); return <-ended })

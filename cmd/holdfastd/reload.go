@@ -99,6 +99,10 @@ func (n *node) reread() (*settings, error) {
 	if _, err := again.parse(n.args); err != nil {
 		return nil, err
 	}
+	if again.command != n.command {
+		return nil, kms.Errorf(kms.Invalid, "the file is for the command %q now, and this is %q", again.command, n.command).WithFile(n.set.config).
+			WithHint("stop the node, and start it again")
+	}
 	return &again.set, nil
 }
 
@@ -121,7 +125,7 @@ func fixed(was, next *settings) []string {
 	changed := []string{}
 	for name, differs := range map[string]bool{
 		"dir": was.dir != next.dir, "charter": was.charter != next.charter, "listen": was.listen != next.listen,
-		"metrics": was.metrics != next.metrics, "audit": !slices.Equal(was.audit, next.audit),
+		"metrics": was.metrics != next.metrics, "drain-on-term": was.drain != next.drain, "audit": !slices.Equal(was.audit, next.audit),
 		"peer-listen, peer-address, name, join or approval": !reflect.DeepEqual(was.peers, next.peers),
 	} {
 		if differs {
@@ -152,5 +156,6 @@ type reloading struct {
 	hup     <-chan os.Signal // nil: nobody tells it to
 	level   *slog.LevelVar   // of the log; nil: it has none to set
 	args    []string         // the command line
+	command string           // that it is, or that its file names
 	running settings         // what the node runs by
 }

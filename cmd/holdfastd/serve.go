@@ -28,7 +28,7 @@ func (n *node) serve(ctx context.Context) (err error) {
 	}
 	defer n.metrics.Close()
 	open := disk.Open
-	if len(n.set.peers.join) > 0 || n.set.revive.backup != "" {
+	if len(n.set.peers.join) > 0 || n.set.revive.Backup != "" {
 		open = disk.Create // as it is, where it is there from a start before
 	}
 	return n.with(ctx, open, func(cfg server.Config, d *disk.Disk) (err error) {
@@ -57,15 +57,18 @@ func (n *node) serve(ctx context.Context) (err error) {
 		if err := d.PurgeAside(); err != nil { // what the last run set aside is not needed: everything verified
 			n.log.Warn("files set aside were not removed", "cause", err)
 		}
-		return n.publish(ctx, opened, cfg.Peers)
+		if err := n.publish(ctx, opened, cfg.Peers); err != nil || !n.set.drain {
+			return err
+		}
+		return opened.Drain(context.WithoutCancel(ctx))
 	})
 }
 
 // open opens the node, or has it join. How far it has come is in the log.
 func (n *node) open(ctx context.Context, cfg server.Config) (*server.Node, error) {
 	p := &n.set.peers
-	if n.set.revive.recovery != "" {
-		return n.revive(ctx, cfg)
+	if n.set.revive.Recovery != "" {
+		return n.set.revive.Revive(ctx, cfg)
 	}
 	if len(p.join) == 0 {
 		return server.Open(ctx, cfg)

@@ -54,7 +54,7 @@ func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 
 // Append posts the lines.
 func (w *Webhook) Append(ctx context.Context, lines []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL, bytes.NewReader(lines))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL, bytes.NewReader(bytes.Clone(lines))) // a transport may read on after it has answered
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,6 @@
 // Package config reads the configuration file of holdfastd: one JSON object,
-// whose members are the flags of `holdfastd serve` by their names.
+// whose members are the flags of one of its commands by their names. Which command
+// it is the member "command" says; without it, serve.
 //
 // A file is taken whole or refused: a member that is no flag, one that is there
 // twice, a value of another form and anything behind the object are errors, each
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/holdfast-kms/holdfast/kms"
 )
@@ -38,6 +40,19 @@ func (f File) Values(name string) []string {
 		}
 	}
 	return nil
+}
+
+// Command is which command the file is of.
+func (f File) Command() string {
+	if c := f.Value(commandName); c != "" {
+		return c
+	}
+	return Serve
+}
+
+// Flags are the settings that are flags of the command: all but which it is.
+func (f File) Flags() File {
+	return slices.DeleteFunc(slices.Clone(f), func(s Setting) bool { return s.Name == commandName })
 }
 
 // Value is the only value of a setting, "" where the file lacks it.

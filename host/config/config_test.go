@@ -57,6 +57,17 @@ func TestFaults(t *testing.T) {
 		{"{\"join\": [\"a:1\"]}", "line 1: join without peer-listen", "peer-listen"},
 		{"{\n\"name\": \"n\"}", "line 2: name without peer-listen", "peer-listen"},
 		{"{\"peer-listen\": \":1\",\n\"approval\": \"f\"}", "line 2: approval without join", "join"},
+		{"{\"command\": \"dev\"}", "it is none of found, serve, survey, recover", `"command": "serve"`},
+		{"{\"command\": 7}", "command has to be a text", `"command"`},
+		{"{\n\"out\": \"f\"}", `line 2: "out" is no setting of the command "serve"`, `"command": "found"`},
+		{"{\"listen\": \":1\",\n\"command\": \"found\"}", `line 1: "listen" is no setting of the command "found"`, `"serve"`},
+		{"{\"command\": \"found\", \"name\": \"n\"}", "name has to be a list", `["kms-0`},
+		{"{\"command\": \"found\", \"bootstrap\": \"b\"}", "bootstrap without policy", "policy"},
+		{"{\"command\": \"found\", \"policy\": \"b\"}", "policy without bootstrap", "bootstrap"},
+		{"{\"command\": \"found\", \"policy\": \"b\", \"bootstrap\": \"b\",\n\"out\": \"o\"}", "line 2: out and bootstrap", "leave one"},
+		{"{\"command\": \"recover\", \"share\": [\"s\"]}", "share without backup", "backup"},
+		{"{\"command\": \"recover\", \"join\": [\"a:1\"]}", `no setting of the command "recover"`, `"serve"`},
+		{"{\"command\": \"survey\", \"outt\": \"s\"}", "is no setting", `is "out" meant?`},
 		{"{\"collateral-bundle\": \"f\", \"pcs\": \"https://p\"}", "a bundle stands in place", "leave one"},
 	} {
 		path := filepath.Join(t.TempDir(), "c.json")
@@ -69,6 +80,32 @@ func TestFaults(t *testing.T) {
 		}
 		if _, err := config.Read(path); !errors.Is(err, kms.Invalid) || kms.HintOf(err) == "" || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s\nread: %v", tt.text, err)
+		}
+	}
+}
+
+// TestCommand: a file is of one command, wherever in it that is said, and tells what
+// that one lacks.
+func TestCommand(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{}`:                   {"serve", "dir", "charter"},
+		`{"command": "serve"}`: {"serve", "dir", "charter"},
+		`{"dir": "d", "command": "found", "name": ["a", "b"]}`:                                 {"found", "charter", "out"},
+		`{"bootstrap": "b", "policy": "p", "name": ["a"], "command": "found"}`:                 {"found", "dir", "charter"},
+		`{"command": "survey", "dir": "d", "charter": "c"}`:                                    {"survey", "out"},
+		`{"command": "recover", "dir": "d", "charter": "c", "name": "n", "peer-listen": ":1"}`: {"recover", "recovery"},
+	} {
+		f, faults := config.Parse([]byte(text))
+		if faults = append(faults, f.Check()...); len(faults) > 0 {
+			t.Errorf("%s: %v", text, faults)
+		}
+		if diff := cmp.Diff(want, append([]string{f.Command()}, f.Missing()...)); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+		for _, s := range f.Flags() {
+			if s.Name == "command" {
+				t.Errorf("%s: the command is among its flags", text)
+			}
 		}
 	}
 }
@@ -96,7 +133,7 @@ func TestTooLong(t *testing.T) {
 
 // FuzzParse: what is taken is JSON without repeats, of settings that there are.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"{}", `{"dir":"d","join":["a:1"],"peer-listen":":1"}`, `{"dir":"d","dir":"e"}`, `{"a":[{}]}`, `{"dir":"d"} x`, "", "[", `{"join":["\ud800"]}`} {
+	for _, seed := range []string{"{}", `{"dir":"d","join":["a:1"],"peer-listen":":1"}`, `{"dir":"d","dir":"e"}`, `{"a":[{}]}`, `{"dir":"d"} x`, `{"command":"found","name":["a"]}`, `{"command":"x","name":"a"}`, "", "[", `{"join":["\ud800"]}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -11,54 +11,102 @@ import (
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
+// Serve is the command of a file that names none.
+const Serve = "serve"
+
+// commands are those that a file may name, in the order in which people come to them.
+var commands = []string{"found", Serve, "survey", "recover"}
+
 // A member is a setting that a file may have.
 type member struct {
 	name string
-	list bool // several values, as a JSON array
+	of   []string // the commands that take it; none: all
+	list bool     // several values, as a JSON array
 	form func(value string) error
 	hint string // an example of what to write
 }
 
-// members are the flags of `holdfastd serve`, all but --config. A test of that
-// command compares them.
+var (
+	serving = []string{Serve, "recover"}
+	making  = []string{"found"}
+)
+
+// members are the flags of holdfastd's commands, all but --config, and which command
+// it is. A test of that program compares them.
 var members = []member{
+	{name: commandName, form: isCommand, hint: `"command": "serve"`},
 	{name: "dir", form: given, hint: `"dir": "/var/lib/holdfast/node"`},
 	{name: "charter", form: given, hint: `"charter": "/etc/holdfast/charter.json"`},
-	{name: "listen", form: address, hint: `"listen": ":9000"`},
-	{name: "metrics", form: address, hint: `"metrics": "127.0.0.1:9100"`},
-	{name: "peer-listen", form: address, hint: `"peer-listen": ":9001"`},
-	{name: "peer-address", form: peer.CheckAddress, hint: `"peer-address": "kms-1.example:9001"`},
-	{name: "name", form: given, hint: `"name": "kms-1"`},
-	{name: "join", list: true, form: peer.CheckAddress, hint: `"join": ["kms-0.example:9001"]`},
-	{name: "approval", form: given, hint: `"approval": "/etc/holdfast/approval.json"`},
+	{name: "listen", of: serving, form: address, hint: `"listen": ":9000"`},
+	{name: "metrics", of: serving, form: address, hint: `"metrics": "127.0.0.1:9100"`},
+	{name: "peer-listen", of: serving, form: address, hint: `"peer-listen": ":9001"`},
+	{name: "peer-address", of: serving, form: peer.CheckAddress, hint: `"peer-address": "kms-1.example:9001"`},
+	{name: "name", of: serving, form: given, hint: `"name": "kms-1"`},
+	{name: "name", of: making, list: true, form: given, hint: `"name": ["kms-0.example"]`},
+	{name: "join", of: []string{Serve}, list: true, form: peer.CheckAddress, hint: `"join": ["kms-0.example:9001"]`},
+	{name: "approval", of: []string{Serve}, form: given, hint: `"approval": "/etc/holdfast/approval.json"`},
+	{name: "out", of: []string{"found", "survey"}, form: given, hint: `"out": "/var/lib/holdfast/founder.json"`},
+	{name: "bootstrap", of: making, form: given, hint: `"bootstrap": "/etc/holdfast/bootstrap.signed.json"`},
+	{name: "policy", of: making, form: given, hint: `"policy": "/etc/holdfast/policy-1.signed.json"`},
+	{name: "backup", of: []string{"survey", "recover"}, form: given, hint: `"backup": "/etc/holdfast/domain.backup"`},
+	{name: "recovery", of: []string{"recover"}, form: given, hint: `"recovery": "/etc/holdfast/recovery.signed.json"`},
+	{name: "share", of: []string{"recover"}, list: true, form: given, hint: `"share": ["/etc/holdfast/anna.share"]`},
 	{name: "pcs", form: service, hint: `"pcs": "https://pccs.example:8081"`},
 	{name: "collateral-cache", form: given, hint: `"collateral-cache": "/var/lib/holdfast/collateral"`},
 	{name: "collateral-bundle", form: given, hint: `"collateral-bundle": "/etc/holdfast/collateral.json"`},
-	{name: "audit", list: true, form: sink, hint: `"audit": ["main=file:/var/log/holdfast/audit.log"]`},
-	{name: "log-level", form: Level, hint: `"log-level": "info"`},
+	{name: "drain-on-term", of: serving, form: choice, hint: `"drain-on-term": "true"`},
+	{name: "audit", of: serving, list: true, form: sink, hint: `"audit": ["main=file:/var/log/holdfast/audit.log"]`},
+	{name: "log-level", of: serving, form: Level, hint: `"log-level": "info"`},
 }
 
-// Names are the settings that a file may have, sorted.
-func Names() []string {
+const commandName = "command"
+
+// Commands are those that a file may name.
+func Commands() []string { return slices.Clone(commands) }
+
+// Names are the settings that a file of a command may have, sorted.
+func Names(command string) []string {
 	var all []string
 	for _, m := range members {
-		all = append(all, m.name)
+		if m.fits(command) {
+			all = append(all, m.name)
+		}
 	}
 	slices.Sort(all)
 	return all
 }
 
-func memberOf(name string) (member, bool) {
-	i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
+// fits is whether a command takes the setting. One that is none takes all: what is
+// wrong with it is told once.
+func (m member) fits(command string) bool {
+	return m.of == nil || slices.Contains(m.of, command) || !slices.Contains(commands, command)
+}
+
+func memberOf(command, name string) (member, bool) {
+	i := slices.IndexFunc(members, func(m member) bool { return m.name == name && m.fits(command) })
 	if i < 0 {
 		return member{}, false
 	}
 	return members[i], true
 }
 
+func isCommand(value string) error {
+	if !slices.Contains(commands, value) {
+		return errors.New("it is none of " + strings.Join(commands, ", "))
+	}
+	return nil
+}
+
 func given(value string) error {
 	if value == "" {
 		return errors.New("it is empty")
+	}
+	return nil
+}
+
+func choice(value string) error {
+	if value != "true" && value != "false" {
+		return errors.New(`it is neither "true" nor "false"`)
 	}
 	return nil
 }
@@ -113,7 +161,7 @@ func (f File) Check() []Fault {
 	for _, r := range rules {
 		line, there := at(r.name)
 		_, other := at(r.other)
-		if there && other != r.needs {
+		if there && other != r.needs && (r.but != f.Command()) {
 			all = append(all, Fault{Line: line, What: r.what, Hint: r.hint})
 		}
 	}
@@ -125,16 +173,43 @@ type rule struct {
 	name, other string
 	needs       bool // the other one has to be there; else it must not
 	what, hint  string
+	but         string // the command that it does not count for
 }
 
 const needPeers = `add "peer-listen": ":9001", or leave it out on a domain of one node`
 
 var rules = []rule{
-	{"peer-address", "peer-listen", true, "peer-address without peer-listen: no other node reaches this one", needPeers},
-	{"name", "peer-listen", true, "name without peer-listen: no other node reaches this one", needPeers},
-	{"join", "peer-listen", true, "join without peer-listen: no other node reaches this one", needPeers},
-	{"approval", "peer-listen", true, "approval without peer-listen: no other node reaches this one", needPeers},
-	{"approval", "join", true, "approval without join: it is for a node that joins", `add "join": ["kms-0.example:9001"]`},
-	{"collateral-bundle", "pcs", false, "collateral-bundle and pcs: a bundle stands in place of the network", "leave one of them out"},
-	{"collateral-bundle", "collateral-cache", false, "collateral-bundle and collateral-cache: a bundle stands in place of what is fetched", "leave one of them out"},
+	{name: "peer-address", other: "peer-listen", needs: true, what: "peer-address without peer-listen: no other node reaches this one", hint: needPeers},
+	{name: "name", other: "peer-listen", needs: true, what: "name without peer-listen: no other node reaches this one", hint: needPeers, but: "found"},
+	{name: "join", other: "peer-listen", needs: true, what: "join without peer-listen: no other node reaches this one", hint: needPeers},
+	{name: "approval", other: "peer-listen", needs: true, what: "approval without peer-listen: no other node reaches this one", hint: needPeers},
+	{name: "approval", other: "join", needs: true, what: "approval without join: it is for a node that joins", hint: `add "join": ["kms-0.example:9001"]`},
+	{name: "collateral-bundle", other: "pcs", what: "collateral-bundle and pcs: a bundle stands in place of the network", hint: "leave one of them out"},
+	{name: "collateral-bundle", other: "collateral-cache", what: "collateral-bundle and collateral-cache: a bundle stands in place of what is fetched", hint: "leave one of them out"},
+	{name: "bootstrap", other: "policy", needs: true, what: "bootstrap without policy: they belong together", hint: `add "policy": "/etc/holdfast/policy-1.signed.json"`},
+	{name: "policy", other: "bootstrap", needs: true, what: "policy without bootstrap: they belong together", hint: `add "bootstrap": "/etc/holdfast/bootstrap.signed.json"`},
+	{name: "out", other: "bootstrap", what: "out and bootstrap: the first is for the first step of founding, the other for the second", hint: "leave one of them out"},
+	{name: "share", other: "backup", needs: true, what: "share without backup: shares open a backup", hint: `add "backup": "/etc/holdfast/domain.backup"`},
+}
+
+// Missing are the settings without which the command does not run, and which have
+// to be flags then.
+func (f File) Missing() (all []string) {
+	wanted := []string{"dir", "charter"}
+	switch f.Command() {
+	case "survey":
+		wanted = append(wanted, "out")
+	case "recover":
+		wanted = append(wanted, "recovery")
+	case "found":
+		if f.Value("bootstrap") == "" {
+			wanted = append(wanted, "out")
+		}
+	}
+	for _, name := range wanted {
+		if f.Value(name) == "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }

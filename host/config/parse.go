@@ -12,7 +12,7 @@ import (
 
 // Parse reads a file. It finds every fault that does not keep it from reading on.
 func Parse(b []byte) (File, []Fault) {
-	p := &parser{text: b, d: jsontext.NewDecoder(bytes.NewReader(b))}
+	p := &parser{text: b, d: jsontext.NewDecoder(bytes.NewReader(b)), command: commandIn(b)}
 	if err := p.object(); err != nil {
 		p.faults = append(p.faults, p.broken(err))
 	}
@@ -23,10 +23,39 @@ func Parse(b []byte) (File, []Fault) {
 }
 
 type parser struct {
-	text   []byte
-	d      *jsontext.Decoder
-	file   File
-	faults []Fault
+	text    []byte
+	d       *jsontext.Decoder
+	command string // whose settings they are
+	file    File
+	faults  []Fault
+}
+
+// commandIn is the command that a file names, wherever in it. What is wrong with
+// the file is for the parser to tell.
+func commandIn(b []byte) string {
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return Serve
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return Serve
+		}
+		wanted := name.String() == commandName
+		v, err := d.ReadValue()
+		if err != nil {
+			return Serve
+		}
+		if wanted && v.Kind() == '"' {
+			text, err := jsontext.AppendUnquote(nil, v)
+			if err != nil {
+				return Serve
+			}
+			return string(text)
+		}
+	}
+	return Serve
 }
 
 func (p *parser) object() error {
@@ -56,9 +85,9 @@ func (p *parser) member() error {
 		return err
 	}
 	name, line := t.String(), p.line(p.d.InputOffset())
-	m, known := memberOf(name)
+	m, known := memberOf(p.command, name)
 	if !known {
-		p.fault(line, unknown(name), "%q is no setting", name)
+		p.unknown(line, name)
 		return p.d.SkipValue()
 	}
 	values, fit, err := p.values(m)
@@ -163,18 +192,23 @@ func (p *parser) broken(err error) Fault {
 }
 
 // unknown says what was meant, as far as can be guessed.
-func unknown(name string) string {
+func (p *parser) unknown(line int, name string) {
+	if m, other := memberOf("", name); other {
+		p.fault(line, fmt.Sprintf("it is one of %q: leave it out, or write \"command\": %q", m.of[0], m.of[0]), "%q is no setting of the command %q", name, p.command)
+		return
+	}
 	plain := strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(strings.TrimLeft(name, "-")))
 	best, least := "", 3
 	for _, m := range members {
-		if d := distance(plain, m.name); d < least {
+		if d := distance(plain, m.name); d < least && m.fits(p.command) {
 			best, least = m.name, d
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf("is %q meant?", best)
+	hint := fmt.Sprintf("is %q meant?", best)
+	if best == "" {
+		hint = "the settings are " + strings.Join(Names(p.command), ", ")
 	}
-	return "the settings are " + strings.Join(Names(), ", ")
+	p.fault(line, hint, "%q is no setting", name)
 }
 
 // distance is how many letters have to be changed, added or left out.

@@ -124,7 +124,8 @@ func in(dir, name string) (string, error) {
 	return path.Join(clean(dir), name), nil
 }
 
-// ListDir returns the names of the regular files in dir, sorted.
+// ListDir returns the names of the regular files in dir, sorted; without the Disk's
+// own lock, which whoever clears the folder would take away from under it.
 func (d *Disk) ListDir(dir string) ([]string, error) {
 	entries, err := fs.ReadDir(d.root.FS(), clean(dir))
 	if err != nil {
@@ -132,7 +133,7 @@ func (d *Disk) ListDir(dir string) ([]string, error) {
 	}
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if e.Type().IsRegular() {
+		if e.Type().IsRegular() && (clean(dir) != "." || e.Name() != lockName) {
 			names = append(names, e.Name())
 		}
 	}

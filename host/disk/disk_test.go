@@ -60,6 +60,14 @@ func TestLock(t *testing.T) {
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Errorf("in another process: %v\n%s", err, out)
 	}
+	for _, name := range names(t, d, "") { // who clears the folder keeps hold of it
+		if err := d.Delete("", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := disk.Open(dir); !errors.Is(err, disk.ErrInUse) {
+		t.Errorf("after the folder was cleared: %v", err)
+	}
 	d.Close()
 	openDisk(t, dir)
 }
@@ -207,7 +215,7 @@ func TestReplace(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
-	if got := cmp.Diff([]string{"lock", "meta"}, names(t, d, "")); got != "" {
+	if got := cmp.Diff([]string{"meta"}, names(t, d, "")); got != "" {
 		t.Error(got)
 	}
 }

@@ -62,7 +62,7 @@ var metrics = []metric{
 	gauge("replay_age_seconds", "How old a request of eHSM's first scheme may be; it shrinks while the table of requests is full.", func(m *kms.Metrics) float64 { return m.ReplayAge.Seconds() }),
 
 	gauge("requests_under_way", "Requests let in and not answered yet.", func(m *kms.Metrics) float64 { return float64(m.Load.UnderWay) }),
-	counter("shed_requests_total", "Requests refused because the node had as many under way as it takes on.", func(m *kms.Metrics) float64 { return float64(m.Load.Shed) }),
+	counter("shed_requests_total", "Requests refused because the node was asked for more than it takes on or can do.", func(m *kms.Metrics) float64 { return float64(m.Load.Shed) }),
 
 	gauge("audit_enabled", "1 where operations are audited.", func(m *kms.Metrics) float64 { return truth(m.Audit.Enabled) }),
 	counter("audit_entries_total", "Audit entries that every required sink has accepted.", func(m *kms.Metrics) float64 { return float64(m.Audit.Entries) }),

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,30 +12,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-kms/holdfast/test/built"
 )
 
 // program is the path of cmd/holdfast, built once.
 var program string
 
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "holdfast-crash-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "holdfast.exe") // the name that Windows wants will do everywhere
-	build := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfast")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(built.Main(m, &program, "holdfast")) }
 
 // Small files, so that a short life has many of their ends in it.
 const (

@@ -20,30 +20,13 @@ import (
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/test/built"
 )
 
 // program is the path of cmd/holdfast, built once.
 var program string
 
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "holdfast-domain-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "holdfast.exe") // the name that Windows wants will do everywhere
-	build := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfast")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(built.Main(m, &program, "holdfast")) }
 
 // ends runs a command that ends by itself, with a status.
 func ends(t *testing.T, status int, args ...string) string {
@@ -88,7 +71,7 @@ func run(t *testing.T, dir string, args ...string) *process {
 	p := &process{dir: dir}
 	p.cmd = exec.Command(program, append([]string{"--json", "dev", "node", "serve", "--dir", dir}, args...)...)
 	p.cmd.Stderr = &p.stderr
-	endWithTest(p.cmd)
+	built.EndWithTest(p.cmd)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,31 +18,14 @@ import (
 	"time"
 
 	"github.com/holdfast-kms/holdfast/govern/governtest"
+	"github.com/holdfast-kms/holdfast/test/built"
 )
 
 // program is the path of cmd/holdfastd, built once.
 var program string
 
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "holdfastd-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "holdfastd.exe") // the name that Windows wants will do everywhere
-	build := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfastd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped, and as it runs in an empty folder
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+// As it is shipped, and as it runs in an empty folder.
+func TestMain(m *testing.M) { os.Exit(built.Main(m, &program, "holdfastd", "CGO_ENABLED=0")) }
 
 func newCharter(t *testing.T) []byte { return governtest.New(t).Charter.Canonical() }
 

@@ -54,30 +54,40 @@ func dial(t testing.TB, addr string, ca *x509.CertPool) *connection {
 }
 
 func (c *connection) exchange(t testing.TB, request []byte) {
-	if _, err := c.Write(request); err != nil {
+	if err := c.try(request); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// try sends a request and waits for its reply. The error says what it was, where
+// it is no success.
+func (c *connection) try(request []byte) error {
+	if _, err := c.Write(request); err != nil {
+		return err
 	}
 	n, size := 0, -1
 	for size < 0 || n < size {
 		m, err := c.Read(c.buf[n:])
 		if err != nil && err != io.EOF || m == 0 {
-			t.Fatal("reading the reply: ", err)
+			return fmt.Errorf("reading the reply: %w", err)
 		}
 		n += m
 		if head := bytes.Index(c.buf[:n], []byte("\r\n\r\n")); size < 0 && head > 0 {
-			size = head + 4 + contentLength(t, c.buf[:head])
+			size = head + 4 + contentLength(c.buf[:head])
 		}
 	}
 	if !bytes.Contains(c.buf[:n], []byte(`"code":200`)) {
-		t.Fatalf("refused: %s", c.buf[:n])
+		return fmt.Errorf("refused: %s", c.buf[:n])
 	}
+	return nil
 }
 
-func contentLength(t testing.TB, head []byte) (n int) {
+// contentLength is the length of the body that a header announces; 0: it says nothing.
+func contentLength(head []byte) (n int) {
 	const name = "Content-Length: "
 	at := bytes.Index(head, []byte(name))
 	if at < 0 {
-		t.Fatalf("no length: %s", head)
+		return 0
 	}
 	for _, d := range head[at+len(name):] {
 		if d < '0' || d > '9' {

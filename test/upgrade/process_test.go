@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-kms/holdfast/test/versions"
 )
 
 // this and next are the paths of the two versions of cmd/holdfast, built once.
@@ -36,7 +38,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := buildPrograms(dir); err != nil {
+	this, next = filepath.Join(dir, "this.exe"), filepath.Join(dir, "next.exe") // the name that Windows wants will do everywhere
+	if err := versions.Build(dir, this, next); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/test/versions"
 )
 
 // TestUpgradeOfThree and TestUpgradeOfOne follow docs/upgrade.md, on one machine:
@@ -161,7 +162,7 @@ func (s *site) listNext() {
 	draft, signed := s.path("policy2.json"), s.path("policy2.signed.json")
 	s.does(this, "policy", "edit", s.path("policy.json"), "--charter", s.path("charter.json"), "--bootstrap", s.path("bootstrap.json"), "--out", draft,
 		"--set", `nodes/0/may_replicate=["next"]`,
-		"--set", `nodes/-={"name":"next","identity":{"sgx":{"mrenclave":"`+measurement(2)+`"}},"may_replicate":["dev"],"may_query":[]}`)
+		"--set", `nodes/-={"name":"next","identity":{"sgx":{"mrenclave":"`+versions.Measurement(2)+`"}},"may_replicate":["dev"],"may_query":[]}`)
 	s.does(this, "policy", "sign", draft, "--key", s.path("signer.key"))
 	s.does(this, "policy", "sign", signed, "--key", s.path("owner.key"))
 	submit := []string{"policy", "submit", s.old[0].URL, signed, "--charter", s.path("charter.json"), "--allow-simulated"}

@@ -72,6 +72,7 @@ func (g *generations) remedy(ctx context.Context) {
 	if err != nil || !g.node.replica.Leads() {
 		return
 	}
+	g.dealing.Store(int32(len(view.Compromises())))
 	if view.AuthorityDue() {
 		if err := g.node.core.ReplaceAuthority(ctx, nil, g.node.freshAuthority); err != nil {
 			g.node.cfg.Logger.Error("the certificate authority is due to be replaced and is not", "cause", err)
@@ -88,6 +89,13 @@ func (g *generations) remedy(ctx context.Context) {
 			g.concluded(c.Generation, err)
 		}
 	}
+}
+
+// unseen reports whether a compromise was declared that remedy has not seen. None
+// is ever taken back.
+func (g *generations) unseen() bool {
+	view, err := g.node.replica.Local()
+	return err == nil && len(view.Compromises()) > int(g.dealing.Load())
 }
 
 func (g *generations) concluded(generation uint32, err error) {

@@ -3,12 +3,17 @@ package server_test
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
 
 // compromiseOrder is one of the signers that holds a generation for known.
@@ -176,5 +181,230 @@ func TestReplaceAuthority(t *testing.T) {
 	o.n.Restart()
 	if !bytes.Equal(fresh, o.n.Server().CA()) {
 		t.Error("after a restart it is another one")
+	}
+}
+
+// manyKeys is more than a few steps of the work on them.
+const manyKeys = 300
+
+// describedKeys are all keys of an app, those alone that others may know where it
+// is asked for.
+func describedKeys(t *testing.T, app *trustedtest.App, exposed bool) []kms.KeyDescription {
+	t.Helper()
+	page, err := app.MustCaller().DescribeKeys(ctx, kms.ListKeysRequest{Exposed: exposed})
+	if err != nil || page.Next != (kms.KeyID{}) {
+		t.Fatalf("listing: more behind %s, %v", page.Next, err)
+	}
+	return page.Keys
+}
+
+// replacedKeys is how many keys have another version than their first.
+func replacedKeys(t *testing.T, app *trustedtest.App) (n int) {
+	t.Helper()
+	for _, k := range describedKeys(t, app, false) {
+		if k.Current > 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// Three nodes: a generation is declared compromised through one that does not lead,
+// while another one is down; and the leader stops while keys get new versions, so
+// that nothing goes on until one of them is back. Then the work is ended, by whoever
+// leads, and the node that missed all of it has what the others have.
+func TestCompromiseOverNodes(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 3)
+	leader := d.Leader()
+	var others []*trustedtest.Node
+	for _, n := range d.Nodes {
+		if n != leader {
+			others = append(others, n)
+		}
+	}
+	told, down := others[0], others[1]
+	o := orderer{t, told, d}
+	app := leader.Enrol()
+	for range manyKeys {
+		if _, err := app.MustCaller().CreateKey(ctx, kms.CreateKeyRequest{Spec: kms.AES256GCM, Origin: kms.Generated}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := describedKeys(t, app, false)[0].ID
+	sealed, err := app.MustCaller().Encrypt(ctx, kms.EncryptRequest{Key: kms.KeyRef{ID: first}, Plaintext: []byte("before"), Layout: kms.LayoutNative})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := describedKeys(t, app, true); len(all) != 0 {
+		t.Fatalf("%d keys are known to others before anything was said", len(all))
+	}
+	ca := told.Server().CA()
+	_ = down.Stop()
+	if _, err := told.Server().DeclareCompromise(ctx, o.compromiseOrder(0, time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	comesTrue(t, "a key has a new version", func() bool { return replacedKeys(t, app) > 0 })
+	_ = leader.Stop()
+	leader.MustStart()
+	if n := len(describedKeys(t, app.On(told), true)); n != manyKeys {
+		t.Errorf("%d keys are listed in the middle of it", n)
+	}
+	m := o.dealtWith(0)
+	if len(m.Generations) != 2 || m.Generations[0].Retired.IsZero() || m.Generations[1].Wrapped == 0 {
+		t.Errorf("generations: %+v", m.Generations)
+	}
+	down.MustStart()
+	d.AwaitVoters(3)
+	for _, n := range d.Nodes {
+		wantReplaced(t, app.On(n), first, sealed.Data)
+		comesTrue(t, "the node has dropped the master secret that was retired", func() bool { return !n.Server().HoldsGeneration(0) })
+		if now := n.Server().CA(); bytes.Equal(now, ca) || !bytes.Equal(now, told.Server().CA()) {
+			t.Error("not the new certificate authority, or not the others'")
+		}
+	}
+	d.RestartAll()
+	wantReplaced(t, app.On(down), first, sealed.Data)
+}
+
+// wantReplaced: each key has two versions, of which others may know the first, and
+// says so; and what that one encrypted opens.
+func wantReplaced(t *testing.T, app *trustedtest.App, key kms.KeyID, sealed []byte) {
+	t.Helper()
+	all := describedKeys(t, app, true)
+	if len(all) != manyKeys {
+		t.Errorf("%d keys are listed as known to others", len(all))
+	}
+	for _, k := range all {
+		if k.Current != 2 || len(k.Details) != 2 || !k.Details[0].Exposed || k.Details[1].Exposed || len(k.Warnings) != 1 || k.Warnings[0] != kms.WarnExposed {
+			t.Fatalf("%+v", k)
+		}
+	}
+	out, err := app.MustCaller().Decrypt(ctx, kms.DecryptRequest{Data: sealed, Layout: kms.LayoutNative})
+	if err != nil || string(out.Data) != "before" || out.Key.ID != key {
+		t.Errorf("what was encrypted before opens to %q, %v", out.Data, err)
+	}
+}
+
+// accepted reports whether a client that trusts an authority alone takes a node for
+// one of the domain.
+func accepted(t *testing.T, n *trustedtest.Node, e *trustedtest.Endpoint, ca []byte) bool {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		t.Fatal("no certificate")
+	}
+	c, err := tls.Dial("tcp", e.Addr, &tls.Config{RootCAs: roots, Time: n.Clock.Now})
+	if err == nil {
+		_ = c.Close()
+		return true
+	}
+	if refused := (*tls.CertificateVerificationError)(nil); !errors.As(err, &refused) {
+		t.Fatalf("not refused for its certificate: %v", err)
+	}
+	return false
+}
+
+// A certificate authority that is replaced is replaced on every node: each shows a
+// certificate of the new one, and none of the old, soon after one of them was told;
+// and so does a node that was down, once it serves.
+func TestReplaceAuthorityOverNodes(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 3)
+	_, follower := roles(d)
+	o := orderer{t, follower, d}
+	replaced := func(old []byte, nodes ...*trustedtest.Node) {
+		t.Helper()
+		for i, n := range nodes {
+			e := n.Serve(listen.Config{}, nil)
+			comesTrue(t, "the node has the new authority", func() bool { return accepted(t, n, e, follower.Server().CA()) })
+			if accepted(t, n, e, old) {
+				t.Errorf("node %d shows a certificate of the old authority", i)
+			}
+		}
+	}
+	before := follower.Server().CA()
+	order := o.signed(o.order(govern.DeedReplaceCA, 0, nil), d.Rulers.Operator)
+	down := d.Leader()
+	_ = down.Stop()
+	d.Leader()
+	if _, err := follower.Server().ReplaceAuthority(ctx, order); err != nil {
+		t.Fatal(err)
+	}
+	down.MustStart()
+	replaced(before, d.Nodes...)
+	for _, n := range d.Nodes {
+		if _, err := n.Server().ReplaceAuthority(ctx, order); kms.KindOf(err) != kms.Exists {
+			t.Errorf("the same order again, through another node: %v", err)
+		}
+	}
+}
+
+// A node that is removed for cause may have taken the authority's key along: it is
+// replaced by itself, and no node shows a certificate of the old one. One that is
+// removed otherwise leaves it as it was.
+func TestRemoveForCause(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 4)
+	leader := d.Leader()
+	var gone []*trustedtest.Node
+	for _, n := range d.Nodes {
+		if n != leader && len(gone) < 2 {
+			gone = append(gone, n)
+		}
+	}
+	o := orderer{t, leader, d}
+	remove := func(n *trustedtest.Node, cause bool) {
+		t.Helper()
+		id := n.Server().Status().Node
+		order := o.signed(o.order(govern.DeedRemove, 0, func(d *govern.Order) { d.Node, d.ForCause = id, cause }), d.Rulers.Operator)
+		if err := leader.Server().RemoveNode(ctx, id, order); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := leader.Server().CA()
+	remove(gone[0], false)
+	leader.Server().MaintainGenerations()
+	comesTrue(t, "three vote", func() bool { return leader.Server().Status().Voters == 3 })
+	if !bytes.Equal(before, leader.Server().CA()) {
+		t.Fatal("the authority is replaced without a cause")
+	}
+	remove(gone[1], true)
+	comesTrue(t, "the authority is replaced", func() bool { return !bytes.Equal(before, leader.Server().CA()) })
+	for _, n := range d.Nodes {
+		if n == gone[0] || n == gone[1] {
+			continue
+		}
+		e := n.Serve(listen.Config{}, nil)
+		comesTrue(t, "the node has the new authority", func() bool { return accepted(t, n, e, leader.Server().CA()) })
+		if accepted(t, n, e, before) {
+			t.Error("a node shows a certificate of the old authority")
+		}
+	}
+}
+
+// An older generation is declared compromised through a node that does not lead:
+// the one that does begins at once, though nothing has to be made anew but keys.
+func TestCompromiseToldToAnother(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 2)
+	leader, follower := roles(d)
+	o := orderer{t, follower, d}
+	app := leader.Enrol()
+	k, err := app.MustCaller().CreateKey(ctx, kms.CreateKeyRequest{Spec: kms.AES256GCM, Origin: kms.Generated})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.rotate()
+	comesTrue(t, "all is wrapped under the newest generation", func() bool { m := o.secrets(); return len(m.Generations) == 2 && m.Left == 0 })
+	if _, err := follower.Server().DeclareCompromise(ctx, o.compromiseOrder(0, time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	comesTrue(t, "the key has a new version", func() bool {
+		d, err := app.MustCaller().DescribeKey(ctx, k.ID)
+		return err == nil && d.Current == 2 && d.Details[0].Exposed && !d.Details[1].Exposed
+	})
+	if m := o.dealtWith(0); len(m.Generations) != 2 || !m.Generations[1].Retired.IsZero() {
+		t.Errorf("generations: %+v", m.Generations)
 	}
 }

@@ -45,8 +45,9 @@ type Platform interface {
 	// missing; Config.Collateral adds it.
 	Evidence(ctx context.Context, reportData [64]byte) (attest.Evidence, error)
 	// SealingKey returns 16 bytes or more that only this program on this machine
-	// can have, the same after a restart. The caller clears them. It is an error
-	// with a hint where the TEE has no such key.
+	// can have, the same after a restart. The caller clears them. The cause of the
+	// error is attest.ErrNoSealingKey where the TEE has no such key: then the node
+	// keeps nothing over a restart, and joins its domain anew at each start.
 	SealingKey(ctx context.Context) ([]byte, error)
 }
 

@@ -45,3 +45,12 @@ func (n *Node) Epoch() (epoch uint64, published state.Ephemeral) {
 
 // MaintainGenerations has what there is to do about master secrets done now.
 func (n *Node) MaintainGenerations() { n.generations.nudge() }
+
+// HoldsGeneration reports whether the node has a master secret in memory, or about
+// to be on its disk.
+func (n *Node) HoldsGeneration(number uint32) bool {
+	n.generations.mu.Lock()
+	defer n.generations.mu.Unlock()
+	_, err := n.generations.set.Secret(number)
+	return err == nil || n.generations.unwritten
+}

@@ -62,16 +62,19 @@ func prepare(ctx context.Context, cfg Config) (*founding, error) {
 	if err != nil {
 		return nil, err
 	}
-	if charter.RestartMode != govern.Sealed {
-		return nil, kms.Errorf(kms.Invalid, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", charter.RestartMode).
-			WithField("restart_mode").WithHint(`found the domain with restart mode "sealed"`)
-	}
 	if _, err := cfg.examineSelf(ctx, charter); err != nil {
 		return nil, err
 	}
 	f := &founding{charter: charter}
 	if f.sealer, err = newSealer(ctx, cfg.Platform, cfg.Disk); err != nil {
 		return nil, err
+	}
+	if f.sealer.ephemeral {
+		return nil, cannotKeep("a domain cannot be founded").WithHint(foundElsewhere)
+	}
+	if charter.RestartMode != govern.Sealed {
+		return nil, kms.Errorf(kms.Invalid, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", charter.RestartMode).
+			WithField("restart_mode").WithHint(`found the domain with restart mode "sealed", and amend the charter when others have joined`)
 	}
 	if err := mustBeEmpty(cfg.Disk); err != nil {
 		return nil, err

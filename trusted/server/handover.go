@@ -25,6 +25,7 @@ func (m *members) calls() http.Handler {
 	mux.Handle(member.MethodEpochs, member.Handler(m.giveEpochs))
 	mux.Handle(member.MethodOffer, member.Handler(m.takeOffer))
 	mux.Handle(member.MethodRemove, member.Handler(m.takeRemoval))
+	mux.Handle(member.MethodDrain, member.Handler(m.takeDrain))
 	return mux
 }
 
@@ -135,18 +136,23 @@ func (g *generations) take(ctx context.Context, view *state.View, from kms.NodeI
 	for _, s := range out.GetSecrets() {
 		number := uint32(s.GetNumber())
 		if !slices.Contains(missing, number) || uint64(number) != s.GetNumber() {
-			return kms.Errorf(kms.Denied, "node %s hands over a generation that was not asked for", short(from))
+			return m.accuse(from, kms.Errorf(kms.Denied, "a generation that was not asked for"))
 		}
 		b, err := m.handover(g.node.who.node, member.MasterSecret, s.GetNumber()).Open(m.boot, s.GetSealed())
 		if err != nil {
-			return err
+			return m.accuse(from, err)
 		}
 		if err := g.prove(view, number, b); err != nil {
-			g.node.cfg.Logger.Error("a node hands over a master secret that is none", "node", from.String(), "cause", err)
-			return err
+			return m.accuse(from, err)
 		}
 	}
 	return nil
+}
+
+// accuse notes that a member handed over what is no master secret of the domain.
+func (m *members) accuse(from kms.NodeID, err error) error {
+	m.refused(from, refusedFor(kms.RefusedSecret, err))
+	return kms.Errorf(kms.KindOf(err), "node %s: %w", short(from), err)
 }
 
 // prove holds a secret if it is what the domain's chain of checksums says.
@@ -191,10 +197,13 @@ func (m *members) takeOffer(ctx context.Context, ask *wire.Offer) (*wire.Held, e
 	}
 	h := m.handover(m.node.who.node, member.MasterSecret, uint64(ask.GetGeneration()))
 	b, err := h.Open(m.boot, ask.GetSealed())
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = m.node.generations.keep(ask.GetGeneration(), b, ask.GetChecksum())
 	}
-	return &wire.Held{}, m.node.generations.keep(ask.GetGeneration(), b, ask.GetChecksum())
+	if errors.Is(err, kms.Denied) {
+		err = m.accuse(peer.Peer(), err)
+	}
+	return &wire.Held{}, err
 }
 
 // offer hands a generation that is to come to every other member that can be

@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,8 +26,6 @@ import (
 	"github.com/holdfast-kms/holdfast/trusted/server"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
-
-const days = 24 * time.Hour
 
 // TestMinorityRolledBack: a node whose folder the host has put back to an older copy
 // serves nothing of it: it knows all that was acknowledged meanwhile before it
@@ -74,97 +73,6 @@ func TestMinorityRolledBack(t *testing.T) {
 	}
 }
 
-// credential gives an app another credential that is good for a time.
-func credential(t *testing.T, app *trustedtest.App, expires time.Time) kms.NewCredential {
-	t.Helper()
-	c, err := app.MustCaller().CreateCredential(ctx, kms.CreateCredentialRequest{Permissions: kms.PermUse | kms.PermRead, Expires: expires})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// tries asks a node with a credential.
-func tries(n *trustedtest.Node, c kms.NewCredential, at time.Time) error {
-	text := "a request " + rand.Text()
-	h := hmac.New(sha256.New, []byte(c.APIKey))
-	h.Write([]byte(text))
-	_, err := n.Core().Authenticate(ctx, kms.Credential{Scheme: kms.SchemeEHSMv1, ID: c.ID, Known: true, Signed: []byte(text), MAC: h.Sum(nil), Time: at})
-	return err
-}
-
-// passes waits until domain time has gone on by so much at a node.
-func passes(t *testing.T, n *trustedtest.Node, by time.Duration) {
-	t.Helper()
-	for since, end := n.Server().Status().DomainTime, time.Now().Add(30*time.Second); n.Server().Status().DomainTime.Sub(since) < by; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("domain time has gone on by %v in half a minute", n.Server().Status().DomainTime.Sub(since))
-		}
-	}
-}
-
-// TestLeaderAhead: a leader whose host sets its clock ahead by a month destroys no
-// key whose deletion is scheduled, and ends no credential and no epoch.
-func TestLeaderAhead(t *testing.T) {
-	t.Parallel()
-	d := trustedtest.NewDomain(t, 3)
-	app, leader := d.Nodes[0].Enrol(), d.Leader()
-	key := aesKey(t, app)
-	if _, err := app.MustCaller().ScheduleDeletion(ctx, kms.ScheduleDeletionRequest{Key: key, Days: 1}); err != nil {
-		t.Fatal(err)
-	}
-	other := d.Nodes[slices.IndexFunc(d.Nodes, func(n *trustedtest.Node) bool { return n != leader })]
-	cred := credential(t, app, time.Now().Add(days))
-	epoch := other.Server().Status().Epoch
-	leader.Clock.Move(30 * days)
-	passes(t, other, 2500*time.Millisecond)
-	for i, n := range d.Nodes {
-		s := n.Server().Status()
-		if off := time.Until(s.DomainTime).Abs(); off > time.Hour || s.Epoch != epoch || s.Time != "quorum" {
-			t.Errorf("node %d: domain time is off by %v, epoch %d before and %d now, time: %s", i, off, epoch, s.Epoch, s.Time)
-		}
-		if n == leader { // it takes its own evidence for old, and serves nobody
-			continue
-		}
-		if err := tries(n, cred, time.Now()); err != nil {
-			t.Errorf("node %d: a credential that is good for a day: %v", i, err)
-		}
-	}
-	leader.Clock.Move(-30 * days)
-	if _, err := app.On(other).MustCaller().CancelDeletion(ctx, key); err != nil {
-		t.Fatalf("a key that was to be destroyed tomorrow: %v", err)
-	}
-	used(t, app, key, other, leader)
-	if err := tries(leader, cred, time.Now()); err != nil {
-		t.Errorf("at the leader, whose clock is right again: %v", err)
-	}
-}
-
-// TestLeaderStands: a leader whose host stops its clock keeps nothing alive: time goes
-// on by the others' clocks, also at the leader.
-func TestLeaderStands(t *testing.T) {
-	t.Parallel()
-	d := trustedtest.NewDomain(t, 3)
-	app, leader := d.Nodes[0].Enrol(), d.Leader()
-	at := time.Now()
-	cred := credential(t, app, at.Add(6*time.Second))
-	leader.Clock.Stop()
-	defer leader.Clock.Go()
-	if err := tries(leader, cred, at); err != nil {
-		t.Fatalf("while it is good: %v", err)
-	}
-	passes(t, leader, 7*time.Second)
-	for i, n := range d.Nodes {
-		if err := tries(n, cred, time.Now()); !errors.Is(err, kms.Unauthenticated) {
-			t.Errorf("node %d, a credential that is over: %v", i, err)
-		}
-	}
-	if err := tries(leader, cred, at); err == nil {
-		t.Error("the leader takes it, dated as of when its clock was stopped")
-	}
-	used(t, app, aesKey(t, app), d.Nodes[0], d.Nodes[1])
-}
-
 // A stranger is a machine that speaks to members without being a node: what it says
 // is up to the test.
 type stranger struct {
@@ -188,7 +96,12 @@ func (r roster) Socket(id kms.NodeID) (string, bool) { s, ok := r[id]; return s,
 // newStranger is one with the domain's own program on a machine that is in order.
 func newStranger(t *testing.T, d *trustedtest.Domain) *stranger {
 	t.Helper()
-	platform, err := simtee.Config{}.Open(d.Nodes[0].Machine().Fuses)
+	return newStrangerOn(t, d, d.Nodes[0].Machine().Fuses)
+}
+
+func newStrangerOn(t *testing.T, d *trustedtest.Domain, fuses string) *stranger {
+	t.Helper()
+	platform, err := simtee.Config{}.Open(fuses)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,37 +200,54 @@ func TestHostileJoiner(t *testing.T) {
 	handed := strings.Count(d.Log.String(), "master secrets handed over")
 
 	s := newStranger(t, d)
+	wrong := func(cfg simtee.Config) func(*wire.Join) {
+		platform, err := cfg.Open(sponsor.Machine().Fuses)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(j *wire.Join) {
+			ev, err := platform.Evidence(attest.SGX, member.ReportData(s.public, s.boot.Public(), s.domain, j.Challenge), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.Evidence = shownAs(ev)
+		}
+	}
 	tests := []struct {
-		name string
-		edit func(*wire.Join)
-		want kms.Kind
-		says string
+		name   string
+		edit   func(*wire.Join)
+		want   kms.Kind
+		says   string
+		reason string // of the event
 	}{
+		{"another program", wrong(simtee.Config{Measurement: [32]byte{1}}), kms.Denied, "not a program", "identity_not_admitted"},
+		{"in debug mode", wrong(simtee.Config{Misfortune: simtee.Misfortune{Debug: true}}), kms.Denied, "debug", "debug"},
+		{"a machine whose key is revoked", wrong(simtee.Config{Misfortune: simtee.Misfortune{Revoked: true}}), kms.Denied, "revoked", "revoked"},
 		{"another's application, replayed", func(j *wire.Join) {
 			j.Challenge, j.Boot, j.Evidence = recorded.Challenge, recorded.Boot, recorded.Evidence
-		}, kms.Denied, "report data"},
-		{"another's evidence", func(j *wire.Join) { j.Evidence = recorded.Evidence }, kms.Denied, "report data"},
-		{"another start's key", func(j *wire.Join) { j.Boot = recorded.Boot }, kms.Denied, "report data"},
+		}, kms.Denied, "report data", "wrong_report_data"},
+		{"another's evidence", func(j *wire.Join) { j.Evidence = recorded.Evidence }, kms.Denied, "report data", "wrong_report_data"},
+		{"another start's key", func(j *wire.Join) { j.Boot = recorded.Boot }, kms.Denied, "report data", "wrong_report_data"},
 		{"evidence for another domain", func(j *wire.Join) {
 			j.Evidence = shownAs(s.evidence(member.ReportData(s.public, s.boot.Public(), kms.DomainID{1}, j.Challenge)))
-		}, kms.Denied, "report data"},
+		}, kms.Denied, "report data", "wrong_report_data"},
 		{"evidence for itself", func(j *wire.Join) {
 			j.Evidence = shownAs(s.evidence(attest.ReportData(attest.ForSelf, attest.Binding{Keys: [][]byte{s.public, s.boot.Public()}, Domain: s.domain, Nonce: j.Challenge})))
-		}, kms.Denied, "report data"},
+		}, kms.Denied, "report data", "wrong_report_data"},
 		{"a challenge of its own", func(j *wire.Join) {
 			j.Challenge = slices.Clone(j.Challenge)
 			j.Challenge[0] ^= 1
 			j.Evidence = shownAs(s.evidence(member.ReportData(s.public, s.boot.Public(), s.domain, j.Challenge)))
-		}, kms.Unauthenticated, "challenge"},
-		{"an altered quote", func(j *wire.Join) { j.Evidence.Quote[200] ^= 1 }, kms.Denied, ""},
-		{"no evidence", func(j *wire.Join) { j.Evidence = nil }, kms.Denied, ""},
-		{"in the place of a node that lives", func(j *wire.Join) { j.Replaces = alive[:] }, kms.Denied, "alive"},
-		{"in the place of the sponsor", func(j *wire.Join) { id := sponsor.Server().Status().Node; j.Replaces = id[:] }, kms.Denied, "alive"},
+		}, kms.Unauthenticated, "challenge", "challenge"},
+		{"an altered quote", func(j *wire.Join) { j.Evidence.Quote[200] ^= 1 }, kms.Denied, "", "bad_signature"},
+		{"no evidence", func(j *wire.Join) { j.Evidence = nil }, kms.Denied, "", "unsupported"},
+		{"in the place of a node that lives", func(j *wire.Join) { j.Replaces = alive[:] }, kms.Denied, "alive", "replaces_living"},
+		{"in the place of the sponsor", func(j *wire.Join) { id := sponsor.Server().Status().Node; j.Replaces = id[:] }, kms.Denied, "alive", "replaces_living"},
 		{"in the place of a node, with its own proof", func(j *wire.Join) {
 			digest := sha256.Sum256(member.ReplacementMessage(s.domain, s.node, j.Challenge))
 			j.Replaces, j.ReplacedKey = dead[:], s.public
 			j.ReplacedProof, _ = ecdsa.SignASN1(rand.Reader, s.key, digest[:])
-		}, kms.Denied, "prove"},
+		}, kms.Denied, "prove", "replaces"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -335,8 +265,12 @@ func TestHostileJoiner(t *testing.T) {
 			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want %v with %q in it", err, tt.want, tt.says)
 			}
+			sponsor.Server().TellRefusal()
+			if e := lastRefusal(t, sponsor); e.Node != s.node || e.Reason != tt.reason {
+				t.Errorf("told of node %s: %q, want %s: %q", e.Node, e.Reason, s.node, tt.reason)
+			}
 			if n := len(sponsor.Server().Status().Nodes); n != 3 {
-				t.Errorf("there are %d nodes", n)
+				t.Fatalf("there are %d nodes", n)
 			}
 		})
 	}
@@ -347,7 +281,8 @@ func TestHostileJoiner(t *testing.T) {
 	}
 	for _, protocol := range []string{member.Call, "holdfast-raft/1", "holdfast-node/1"} {
 		if c, err := s.channels.Dial(ctx, alive, protocol); err == nil {
-			if _, err = c.Read(make([]byte, 1)); err == nil {
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err = c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("a stranger has a channel of %s", protocol)
 			}
 			_ = c.Close()
@@ -357,6 +292,79 @@ func TestHostileJoiner(t *testing.T) {
 		t.Errorf("master secrets were handed over %d times", n-handed)
 	}
 	d.Nodes[2].MustStart()
+	if e := lastRefusal(t, d.Nodes[2]); e.Reason != "replaces" {
+		t.Errorf("another node tells of %+v", e)
+	}
+}
+
+// lastRefusal is the newest event of a node that was refused.
+func lastRefusal(t *testing.T, on *trustedtest.Node) (last kms.Event) {
+	t.Helper()
+	err := on.Server().WatchEvents(ctx, kms.WatchRequest{Earliest: true, UntilNow: true}, func(batch kms.Events) error {
+		for _, e := range batch.Events {
+			if e.Kind == kms.EventNodeRefused {
+				last = e
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+// TestRefusalsAreFew: strangers who are refused, however many, put a few entries
+// into the log, and none is lost count of.
+func TestRefusalsAreFew(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 2)
+	sponsor := d.Nodes[0].Server()
+	s := newStranger(t, d)
+	flood := func() {
+		for range 4 {
+			if _, err := s.join(d.Nodes[0], func(j *wire.Join) { j.Evidence = nil }); !errors.Is(err, kms.Denied) {
+				t.Fatal(err)
+			}
+		}
+	}
+	flood()
+	eventually(t, func() (bool, error) { // by itself
+		if lastRefusal(t, d.Nodes[0]).Node != s.node {
+			return false, errors.New("nothing is told")
+		}
+		return true, nil
+	})
+	told, before := 0, lastRefusal(t, d.Nodes[0]).Position
+	const hour = 3600
+	for range hour / 10 {
+		sponsor.Refuse(s.node, 1000)
+		told += sponsor.RefusalTurns(10)
+	}
+	if told < 6 || told > 20 {
+		t.Errorf("%d of them were told in an hour", told)
+	}
+	flood()
+	sponsor.RefusalTurns(2 * hour)
+	var refused uint64
+	err := sponsor.WatchEvents(ctx, kms.WatchRequest{After: before, UntilNow: true}, func(batch kms.Events) error {
+		for _, e := range batch.Events {
+			if e.Kind == kms.EventNodeRefused {
+				refused += 1 + e.Number
+			}
+		}
+		return nil
+	})
+	if want := uint64(hour/10*1000 + 4); err != nil || refused < want || refused > want+4 {
+		t.Errorf("%d are told of or counted, of %d; %v", refused, want, err)
+	}
+	if n := sponsor.RefusalTurns(hour); n != 0 {
+		t.Errorf("%d were told though none was refused", n)
+	}
+	sponsor.Refuse(s.node, 1)
+	if n := sponsor.RefusalTurns(1); n != 1 {
+		t.Error("one after a quiet time is not told at once")
+	}
 }
 
 // shows is what becomes of a connection that shows a member a certificate.
@@ -384,10 +392,19 @@ func TestAnothersCertificate(t *testing.T) {
 	if theirs == nil {
 		t.Fatal("a member shows no certificate")
 	}
+	var before kms.Position
 	for _, protocol := range []string{member.Join, member.Call, "holdfast-raft/1"} {
 		if _, err := s.shows(a, theirs, protocol); err == nil || !strings.Contains(err.Error(), "remote error: tls") {
 			t.Errorf("%s with another's certificate: %v", protocol, err)
 		}
+		eventually(t, func() (bool, error) {
+			d.Nodes[0].Server().TellRefusal()
+			if e := lastRefusal(t, d.Nodes[0]); e.Reason != "certificate" || e.Node != (kms.NodeID{}) || e.Position == before {
+				return false, fmt.Errorf("%+v is told", e)
+			}
+			before = lastRefusal(t, d.Nodes[0]).Position
+			return true, nil
+		})
 	}
 }
 

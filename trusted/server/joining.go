@@ -43,7 +43,9 @@ type Joining struct {
 // Join has this node taken into the domain that the charter is of, and starts it:
 // it shows evidence to a member, is recorded through the log, takes over state
 // and master secrets, and serves. On a disk where that was begun it goes on, and
-// on one of a node that has joined it is Open. It returns when the node serves.
+// on one of a node that has joined it is Open. Where the platform has no sealing
+// key it begins anew each time, in place of what this node was: see ephemeral.go. It
+// returns when the node serves.
 //
 // The member is verified like the node itself: rules that lead from the charter
 // to its policy, and evidence that this policy admits. The errors are Denied
@@ -52,10 +54,15 @@ func Join(ctx context.Context, cfg Config, j Joining) (*Node, error) {
 	if cfg.Peers == nil || len(j.Sponsors) == 0 {
 		return nil, kms.Errorf(kms.Invalid, "joining takes a listener for other nodes, and a member to ask")
 	}
-	if _, err := cfg.Disk.ReadFile(stateDir, identityFile, 1); !errors.Is(err, fs.ErrNotExist) {
-		return Open(ctx, cfg)
-	}
 	n, s, err := prepareNode(ctx, cfg)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.ephemeral:
+		err = n.beginAnew(s)
+	case s.has(identityFile):
+		return n.open(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +83,8 @@ func (n *Node) rejoin(ctx context.Context, s *sealer, known *rules) (*Node, erro
 			a.Sponsors = append(a.Sponsors, socket)
 		}
 	}
-	if len(a.Sponsors) == 0 {
-		return nil, kms.Errorf(kms.Unavailable, "this node knows no other that it could rejoin").WithHint(recoverHint)
+	if n.cfg.Peers == nil || len(a.Sponsors) == 0 {
+		return nil, errRejoinsNobody
 	}
 	a.former = []*identity{n.who}
 	if again, err := s.readIdentityFrom(joiningFile); err == nil { // of an attempt that was cut short
@@ -85,6 +92,22 @@ func (n *Node) rejoin(ctx context.Context, s *sealer, known *rules) (*Node, erro
 	}
 	return a.run(ctx)
 }
+
+// mayGoOn refuses what a node found in its own folder where the domain wants nodes
+// to join anew: which restart mode it is to start in lies in a file of its own,
+// and that may be older than the rest.
+func (n *Node) mayGoOn(view *state.View) error {
+	r := rulesOf(view)
+	switch {
+	case r == nil, n.rejoined, r.standing.RestartMode != govern.Rejoin:
+		return nil
+	case n.members == nil:
+		return errRejoinsNobody
+	}
+	return n.members.outdated(r)
+}
+
+var errRejoinsNobody = kms.Errorf(kms.Unavailable, "this node knows no other that it could rejoin").WithHint(recoverHint)
 
 const recoverHint = "start the others; where most of them are lost for good, owner and signers revive the domain by a recovery document"
 
@@ -217,6 +240,9 @@ func (a *applicant) ask(ctx context.Context, socket string) error {
 	defer client.CloseIdleConnections()
 	in, shown, err := n.meet(ctx, client, sponsor, socket)
 	if err != nil {
+		return err
+	}
+	if err := a.comesBackTo(shown); err != nil {
 		return err
 	}
 	if err := a.settleOn(socket, shown); err != nil {
@@ -376,6 +402,7 @@ func (a *applicant) takeSecrets(ctx context.Context) error {
 	n := a.node
 	n.adoptRoot(a.sealer, nil)
 	if err := n.generations.fetch(ctx); err != nil {
+		n.members.tellRefusal(ctx, n.members.refusals.last())
 		return err
 	}
 	if err := a.sealer.writeIdentity(n.who); err != nil {

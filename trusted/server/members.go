@@ -38,6 +38,7 @@ type members struct {
 	written  atomic.Pointer[rules] // on the disk
 	compared uint64                // the last checkpoint that was put through the log; run's alone
 	busy     sync.Mutex            // held by who changes the configuration
+	refusals refusals
 }
 
 // openMembers readies the channels to other nodes. Where Config.Peers is nil it
@@ -64,7 +65,7 @@ func (n *Node) openMembers(s *sealer, known *rules) (err error) {
 			return kms.Errorf(kms.Damaged, "the peer key does not parse").WithFile(identityFile)
 		}
 		m.channels, err = member.New(member.Config{Node: n.who.node, Domain: n.who.domain, Key: key.(*ecdsa.PrivateKey), Boot: n.boot,
-			Dial: n.cfg.Peers.Dial, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, Starts: m.starts, EvidenceAge: m.evidenceAge, Now: m.now, Logger: n.cfg.Logger})
+			Dial: n.cfg.Peers.Dial, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, Starts: m.starts, EvidenceAge: m.evidenceAge, Impostor: m.impostor, Now: m.now, Logger: n.cfg.Logger})
 		return err
 	})
 	if err == nil {
@@ -212,6 +213,12 @@ func (m *members) starts(id kms.NodeID, boot []byte) error {
 	}
 	return kms.Errorf(kms.Denied, "the node was started again, and in this domain such a node joins anew").
 		WithHint("start it with its folder: it joins in place of what it was")
+}
+
+// impostor notes that somebody showed a certificate of which he does not have the
+// key: who it is, nobody knows.
+func (m *members) impostor(err error) {
+	m.refused(kms.NodeID{}, refusedFor(kms.RefusedCertificate, err))
 }
 
 // evidenceAge is how long evidence stands, by the policy in force.

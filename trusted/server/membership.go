@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
@@ -47,21 +48,17 @@ func (n *Node) ApproveNode(ctx context.Context, id kms.NodeID, approval []byte) 
 }
 
 // RemoveNode ends a node's part in the domain for good, as an order says: when it
-// returns no node speaks with that one. The errors are those of state's
-// CheckRemoval, NotFound, Exists, Conflict (the domain would lose its quorum) and
-// Unavailable.
+// returns no node speaks with that one. An order to drain has that node finish what
+// it has begun first, see Drain. The errors are those of state's CheckRemoval,
+// NotFound, Exists, Conflict (the domain would lose its quorum) and Unavailable.
 func (n *Node) RemoveNode(ctx context.Context, id kms.NodeID, order []byte) error {
 	if len(order) == 0 {
 		return kms.Errorf(kms.Invalid, "there is no order").WithField("order")
 	}
+	if orderedTo(order) == govern.DeedDrain {
+		return n.drainByOrder(ctx, id, order, 1) // it is one of the requests under way itself
+	}
 	return n.remove(ctx, &wire.Remove{Node: id[:], Reason: uint32(kms.NodeExpelled), Order: order})
-}
-
-// Drain ends this node's own part in the domain for good, as its host wants it
-// before it takes the machine away. The errors are Conflict (the domain would lose
-// its quorum) and Unavailable.
-func (n *Node) Drain(ctx context.Context) error {
-	return n.remove(ctx, &wire.Remove{Node: n.who.node[:], Reason: uint32(kms.NodeDrained)})
 }
 
 // removeTime bounds how long remove waits for a node that leads.

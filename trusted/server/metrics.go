@@ -73,11 +73,14 @@ func (n *Node) Readiness() kms.Readiness {
 	if n.draining.Load() {
 		why = append(why, "the node is shutting down")
 	}
-	if err := n.standing.check(view.Policy(), n.core.Now(view)); err != nil {
-		why = append(why, whyRefused(err))
-	}
 	if n.audit == nil { // it is about to be put together
 		return kms.Readiness{Reasons: append(why, "the node starts")}
+	}
+	if err := n.mayServe(view, n.core.Now(view)); err != nil {
+		why = append(why, whyRefused(err))
+	}
+	if _, known := n.replica.Leader(); !known && len(view.Voters()) > 1 {
+		why = append(why, alone(n.peers()))
 	}
 	if err := n.audit.Admit(view.Policy().AuditSinks); err != nil {
 		why = append(why, whyRefused(err))

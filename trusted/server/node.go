@@ -46,7 +46,7 @@ type Node struct {
 	replica   *replica.Replica
 	members   *members     // nil: a domain of one that takes nobody in
 	assembled atomic.Bool  // all parts are there: other nodes may ask for them
-	rejoined  bool         // it began with an empty log
+	rejoined  bool         // it began with an empty log, or with what a signed recovery names
 	boot      *member.Boot // of this start
 	authn     *authn.Authenticator
 	core      *core.Core
@@ -61,6 +61,7 @@ type Node struct {
 	watched     watched
 	gate        *traffic.Gate
 	draining    atomic.Bool // Serve is letting requests under way finish
+	parting     parting
 	stopWork    context.CancelFunc
 	work        sync.WaitGroup
 	stopServing context.CancelFunc // of other nodes
@@ -93,6 +94,13 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.ephemeral {
+		return nil, cannotKeep("there is nothing that this node could be started from").WithHint(joinAnew)
+	}
+	return n.open(ctx, s)
+}
+
+func (n *Node) open(ctx context.Context, s *sealer) (_ *Node, err error) {
 	if n.who, err = s.readIdentity(); err != nil {
 		return nil, err
 	}
@@ -100,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if known.standing.RestartMode == govern.Rejoin && n.cfg.Peers != nil {
+	if known.standing.RestartMode == govern.Rejoin {
 		return n.rejoin(ctx, s, known)
 	}
 	if err := n.load(ctx, s, known); err != nil {
@@ -250,7 +258,10 @@ func (n *Node) openReplica(ctx context.Context, s *sealer, joining bool) error {
 func (n *Node) found(ctx context.Context) (*state.View, error) {
 	for {
 		view, err := n.replica.View(ctx)
-		if err == nil || n.members == nil || n.replica.Failure() != nil {
+		if err == nil {
+			return view, n.mayGoOn(view)
+		}
+		if n.members == nil || n.replica.Failure() != nil {
 			return view, err
 		}
 		n.cfg.Logger.Warn("waiting for the domain's other nodes", "cause", err)
@@ -300,8 +311,8 @@ func (n *Node) assemble(ctx context.Context) error {
 		Serving: n.mayServe,
 		Admits:  n.admits, Leads: n.replica.Leads, Audit: n.audit,
 		Evidence:  core.Evidence{Make: n.quote, Collateral: n.cfg.Collateral, Verifiers: verifiers},
-		MaxPerApp: n.gate.AppMost(),
-		MaxApps:   n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
+		MaxPerApp: n.gate.AppMost(), MayBegin: n.gate.Admit,
+		MaxApps: n.cfg.MaxApps, MaxInvocations: n.cfg.MaxInvocations})
 	if n.issuer, err = newIssuer(n.root, n.generations.authority, n.cfg.Clock); err != nil {
 		return err
 	}
@@ -312,6 +323,9 @@ func (n *Node) assemble(ctx context.Context) error {
 // what the domain uses. Its own evidence is judged by the later of domain time and
 // the host's clock, see members.now.
 func (n *Node) mayServe(view *state.View, now time.Time) error {
+	if err := n.parting.check(); err != nil {
+		return err
+	}
 	if n.root.Current() != view.Generation() && !n.generations.takeUp(view) {
 		return kms.Errorf(kms.Unavailable, "this node takes over generation %d of the master secret", view.Generation())
 	}

@@ -26,6 +26,13 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 		s.Nodes = append(s.Nodes, n.nodeInfo(view, rec, s.Leader, peers[rec.ID]))
 		return true
 	})
+	if view.Rule().Standing.RestartMode == govern.Rejoin { // nothing that lies on a disk is ever gone on from
+		s.Protected = true
+		if s.Voters < 3 {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("mode rejoin on %d nodes: when one stops, only a signed recovery goes on; have others join", s.Voters))
+		}
+		return
+	}
 	switch s.Voters {
 	case 1:
 		s.Warnings = append(s.Warnings, "mode sealed on one node: restoring all files of an older state together cannot be noticed",

@@ -27,6 +27,7 @@ func (m *members) run(ctx context.Context) {
 	leave := m.node.machine.View().Events().Subscribe(kms.AppID{}, m.wakeTokens())
 	defer leave()
 	m.node.work.Go(func() { m.node.cfg.Clock.Every(ctx, lookInterval, m.nudge) })
+	m.node.work.Go(func() { m.node.cfg.Clock.Every(ctx, refusalTurn, func() { m.tellRefusal(ctx, m.refusals.turn()) }) })
 	for {
 		m.look(ctx)
 		select {
@@ -78,7 +79,12 @@ func (m *members) followRules(ctx context.Context) {
 	now := rulesOf(m.node.machine.View())
 	m.channels.Enforce() // time passes, too
 	m.channels.Renew(ctx)
-	if old := m.written.Load(); now == nil || old != nil && now.same(old) {
+	kept := m.kept.Load()
+	if now == nil || kept != nil && kept.newer(now) {
+		return // the log has not come so far yet: what is on the disk is not to fall back
+	}
+	m.kept.CompareAndSwap(kept, nil)
+	if old := m.written.Load(); old != nil && now.same(old) {
 		return
 	}
 	if err := m.sealer.writeRules(now); err != nil {
@@ -86,9 +92,6 @@ func (m *members) followRules(ctx context.Context) {
 		return
 	}
 	m.written.Store(now)
-	if kept := m.kept.Load(); kept != nil && !kept.newer(now) {
-		m.kept.CompareAndSwap(kept, nil)
-	}
 }
 
 // follow puts in use what the domain has come to use, and takes from others what

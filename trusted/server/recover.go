@@ -76,6 +76,9 @@ func openRemains(ctx context.Context, cfg Config) (*remains, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.ephemeral {
+		return nil, cannotKeep("nothing is left that a domain could be carried on from").WithHint(restoreElsewhere)
+	}
 	r := &remains{node: n, sealer: s, machine: state.New()}
 	if n.who, err = s.readIdentity(); err != nil {
 		return nil, err
@@ -178,6 +181,7 @@ func (n *Node) recoverCommand(recovery []byte) ([]byte, error) {
 // signed recovery says that this is the state.
 func (r *remains) start(ctx context.Context) (*Node, error) {
 	n := r.node
+	n.rejoined = true
 	known, err := r.sealer.readRules(n.charter)
 	if err != nil {
 		return nil, err

@@ -93,6 +93,9 @@ func openRestore(ctx context.Context, cfg Config, from io.Reader) (*restoring, e
 	if err != nil {
 		return nil, err
 	}
+	if s.ephemeral {
+		return nil, cannotKeep("a domain cannot be restored").WithHint(restoreElsewhere)
+	}
 	r := &restoring{remains: remains{node: n, sealer: s, machine: state.New()}}
 	if r.header, r.digest, err = backup.Read(from); err != nil {
 		return nil, err

@@ -52,6 +52,8 @@ type generations struct {
 	exposed  int       // keys that are to be replaced
 	index    uint64    // that counted is of
 	recount  time.Time // not before
+
+	dealing atomic.Int32 // of the compromises that were declared, how many remedy has seen
 }
 
 // newGenerations starts with what the root file had: which of it the domain knows,
@@ -170,12 +172,23 @@ func (g *generations) maintain(ctx context.Context) {
 	g.remedy(ctx)
 }
 
-// nudgeIfDue has run rotate soon after the policy's interval has passed; what else
-// it does walks through the state.
+// nudgeIfDue has run rotate soon after the policy's interval has passed, and do
+// what another node was told of; what else it does walks through the state.
 func (g *generations) nudgeIfDue() {
-	if g.node.replica.Leads() && g.node.core.RotationDue() {
+	if g.holdsRetired() || g.node.replica.Leads() && (g.node.core.RotationDue() || g.unseen()) {
 		g.nudge()
 	}
+}
+
+// holdsRetired reports whether a master secret is in memory that the domain uses
+// no more.
+func (g *generations) holdsRetired() bool {
+	view, err := g.node.replica.Local()
+	if err != nil {
+		return false
+	}
+	known := view.Generations()
+	return slices.ContainsFunc(g.set.Held(), func(number uint32) bool { return int(number) < len(known) && known[number].Retired != 0 })
 }
 
 // rotate makes the next generation and puts it in use.

@@ -30,7 +30,7 @@ const (
 const maxSealedFile = 1 << 20
 
 const (
-	lostHint = "restore the node's folder from where it was moved, or let a new node join the domain; " +
+	lostHint = "restore the node's folder from where it was moved, or let a new node join the domain; one that was never founded `holdfastd found` founds; " +
 		"a file of another time or machine does not open"
 	writeHint = "see to the disk, its room and its health, and begin again in an empty folder"
 	readHint  = "see to the disk and to who may read the file, which must be a plain one, and start again"
@@ -38,15 +38,17 @@ const (
 		"restore it from this machine's own copy, or let a new node join the domain"
 )
 
-// sealer seals the node's files under keys from the TEE's sealing key.
+// sealer seals the node's files under keys from the TEE's sealing key, or, where
+// the TEE has none, under one that lives as long as this start: see ephemeral.go.
 type sealer struct {
 	disk       Disk
 	box        *seal.Box
 	storageKey secret.Bytes
+	ephemeral  bool // what it seals opens nowhere once this process has ended
 }
 
 func newSealer(ctx context.Context, p Platform, d Disk) (*sealer, error) {
-	key, err := p.SealingKey(ctx)
+	key, ephemeral, err := sealingKey(ctx, p)
 	if err != nil {
 		return nil, kms.Errorf(kms.Unavailable, "getting the platform's sealing key: %w", err)
 	}
@@ -67,7 +69,7 @@ func newSealer(ctx context.Context, p Platform, d Disk) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{disk: d, box: box, storageKey: secret.New(log)}, nil
+	return &sealer{disk: d, box: box, storageKey: secret.New(log), ephemeral: ephemeral}, nil
 }
 
 func (s *sealer) write(name string, plain []byte) error {

@@ -237,28 +237,13 @@ func (s *standing) renew(ctx context.Context) {
 // program, which is then not this one, or by an older word of the vendor's.
 func (s *standing) follows(claims attest.Claims) error {
 	switch {
-	case !sameProgram(claims, s.claims):
+	case !claims.SameProgram(s.claims):
 		return selfRefused(attest.Refuse(attest.IdentityNotAdmitted, "measurement", "the platform signs for another program than at the start"))
 	case claims.EvaluationNumber < s.claims.EvaluationNumber:
 		return kms.Errorf(kms.Unavailable, "the collateral is of evaluation %d, and %d was seen before", claims.EvaluationNumber, s.claims.EvaluationNumber).
 			WithHint("see to where collateral comes from: it hands out what is older than what it had")
 	}
 	return nil
-}
-
-// sameProgram compares what never changes while a program runs.
-func sameProgram(a, b attest.Claims) bool {
-	switch {
-	case a.TEE != b.TEE:
-		return false
-	case a.SGX != nil && b.SGX != nil:
-		return a.SGX.MRENCLAVE.Equal(b.SGX.MRENCLAVE) && a.SGX.MRSIGNER.Equal(b.SGX.MRSIGNER)
-	case a.TDX != nil && b.TDX != nil: // the other registers may grow
-		return a.TDX.MRTD.Equal(b.TDX.MRTD)
-	case a.SNP != nil && b.SNP != nil:
-		return a.SNP.Measurement.Equal(b.SNP.Measurement) && a.SNP.HostData.Equal(b.SNP.HostData)
-	}
-	return false
 }
 
 // view is what status tells.

@@ -53,7 +53,7 @@ func (m *members) introduce(ctx context.Context, ask *wire.Introduce) (*wire.Int
 // join records a node that wants to join, if the policy in force lets this node
 // hand it the master secret. The errors are Stale (the challenge), Denied (the
 // evidence, the policy, the approval), Exists and those of Propose. A refusal is
-// an event of the domain's.
+// an event of the domain's, if not the only one; see refusals.
 func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error) {
 	n := m.node
 	if !n.assembled.Load() {
@@ -70,16 +70,26 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 	if !ok {
 		return nil, kms.Errorf(kms.Denied, "not on a channel between nodes")
 	}
-	who := from.Peer()
+	out, err := m.takeIn(ctx, view, from, ask)
+	if err != nil {
+		m.refused(from.Peer(), err)
+	}
+	return out, err
+}
+
+func (m *members) takeIn(ctx context.Context, view *state.View, from *member.Conn, ask *wire.Join) (*wire.Joined, error) {
+	n, who := m.node, from.Peer()
 	claims, err := m.examine(view, from.Key(), ask)
 	if err != nil {
-		n.cfg.Logger.Warn("a node that wants to join is refused", "node", who.String(), "cause", err)
 		return nil, err
 	}
 	if _, there := view.Member(who); there { // approved while it waited, or it begins again where it stopped
 		return joined(view, who, view.Index())
 	}
 	replaces, proven, err := m.replacement(ctx, who, ask)
+	if err == nil && len(ask.GetReplaces()) == 0 {
+		replaces, proven, err = m.predecessor(ctx, view, claims, ask)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +106,7 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 		return &command.Command{Op: &command.Command_PutNode{PutNode: p}}, nil
 	})
 	if err != nil && !errors.Is(err, kms.Exists) {
-		return nil, err
+		return nil, notRecorded(view, who, ask, err)
 	}
 	m.nudge()
 	refusal := err
@@ -104,7 +114,7 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 		return nil, err
 	}
 	if _, there := view.Member(who); refusal != nil && !there { // else it was approved just now
-		return nil, refusal
+		return nil, notRecorded(view, who, ask, refusal)
 	}
 	return joined(view, who, res.Index)
 }
@@ -123,7 +133,7 @@ func joined(view *state.View, who kms.NodeID, index uint64) (*wire.Joined, error
 func (m *members) examine(view *state.View, key []byte, ask *wire.Join) (attest.Claims, error) {
 	n := m.node
 	if _, err := n.sessions.Check(ask.GetChallenge(), n.core.Now(view)); err != nil {
-		return attest.Claims{}, err
+		return attest.Claims{}, refusedFor(kms.RefusedChallenge, err)
 	}
 	policy, now := view.Policy(), m.now()
 	want := member.ReportData(key, ask.GetBoot(), n.who.domain, ask.GetChallenge())
@@ -132,7 +142,7 @@ func (m *members) examine(view *state.View, key []byte, ask *wire.Join) (attest.
 		return attest.Claims{}, kms.Errorf(kms.Denied, "%w", err).WithHint(attest.ReasonOf(err).Hint())
 	}
 	own, _, _ := n.standing.view()
-	return claims, policy.MayReplicate(own, claims, now)
+	return claims, refusedFor(kms.RefusedReplication, policy.MayReplicate(own, claims, now))
 }
 
 // replacement is the node that a stranger says it takes the place of, and whether
@@ -145,8 +155,8 @@ func (m *members) replacement(ctx context.Context, who kms.NodeID, ask *wire.Joi
 		return replaces, false, err
 	}
 	if m.alive(ctx, replaces) {
-		return replaces, false, kms.Errorf(kms.Denied, "the node that it is to replace is alive").
-			WithHint("stop that node first, or join without replacing it")
+		return replaces, false, refusedFor(kms.RefusedAlive, kms.Errorf(kms.Denied, "the node that it is to replace is alive").
+			WithHint("stop that node first, or join without replacing it"))
 	}
 	if len(ask.GetReplacedProof()) == 0 {
 		return replaces, false, nil // an operator has to say so
@@ -155,7 +165,7 @@ func (m *members) replacement(ctx context.Context, who kms.NodeID, ask *wire.Joi
 	key, ok := public.(*ecdsa.PublicKey)
 	digest := sha256.Sum256(member.ReplacementMessage(m.node.who.domain, who, ask.GetChallenge()))
 	if err != nil || !ok || fingerprint(ask.GetReplacedKey()) != replaces || !ecdsa.VerifyASN1(key, digest[:], ask.GetReplacedProof()) {
-		return replaces, false, kms.Errorf(kms.Denied, "it does not prove that it was the node that it is to replace")
+		return replaces, false, refusedFor(kms.RefusedUnproven, kms.Errorf(kms.Denied, "it does not prove that it was the node that it is to replace"))
 	}
 	return replaces, true, nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -25,6 +26,7 @@ func (n *Node) Status() kms.Status {
 	s.ReplayAge = n.authn.ReplayAge(now).Round(time.Second).String()
 	n.attestationStatus(&s, view, now)
 	policyStatus(&s, view, now)
+	n.secretsStatus(&s, view)
 	n.auditStatus(&s, view.Policy())
 	n.membersStatus(&s, view)
 	recoveryStatus(&s, view)
@@ -54,6 +56,28 @@ func (n *Node) attestationStatus(s *kms.Status, view *state.View, now time.Time)
 	}
 	if err := n.mayServe(view, now); err != nil {
 		s.Ready, s.Reason = false, err.Error()
+	}
+}
+
+// secretsStatus says which master secret is the newest, and what is left to do for
+// it.
+func (n *Node) secretsStatus(s *kms.Status, view *state.View) {
+	all := view.Generations()
+	if s.Initialized = len(all) > 0; !s.Initialized {
+		return
+	}
+	newest := all[len(all)-1]
+	s.Checksum, s.SigningKey = hex.EncodeToString(newest.Checksum), hex.EncodeToString(newest.SigningKey)
+	s.LastRotation, s.NextRotation = time.Unix(0, newest.Created).UTC(), view.NextRotation()
+	counted, trouble := n.generations.count(view)
+	s.Left = counted.Before(view.Generation())
+	if trouble != nil {
+		s.Warnings = append(s.Warnings, "a secret cannot be re-wrapped: see the node's log")
+	}
+	for _, c := range n.compromises(view) {
+		if c.Finished.IsZero() {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("others know master secret %d: %d keys are still to get a new version, by themselves", c.Generation, c.Left))
+		}
 	}
 }
 

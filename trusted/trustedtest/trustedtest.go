@@ -7,6 +7,7 @@ package trustedtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -53,6 +54,9 @@ type Node struct {
 	Name string // for people
 	// TEE, where set before the node starts, is what its machine pretends.
 	TEE simtee.Config
+	// Kind, where set before the node starts, is what kind of TEE that is; zero: SGX.
+	// TDX has no sealing key, so such a node joins anew whenever it starts.
+	Kind attest.TEE
 
 	domain   *Domain
 	socket   string // at which other nodes reach it
@@ -258,7 +262,7 @@ func (n *Node) config(d server.Disk) (server.Config, error) {
 	if n.Wrap != nil {
 		d = n.Wrap(d)
 	}
-	guest := platform.Guest(attest.SGX, n.Clock.Now)
+	guest := platform.Guest(cmp.Or(n.Kind, attest.SGX), n.Clock.Now)
 	cfg := server.Config{
 		Platform: guest, Collateral: guest.Collateral, Disk: d, Clock: n.Clock, Charter: n.domain.Charter,
 		Logger:      slog.New(slog.NewTextHandler(n.domain.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -285,12 +289,28 @@ func (n *Node) Join(approval []byte) error {
 	})
 }
 
+// JoinBy is Join by any of the domain's other nodes, given up after a time.
+func (n *Node) JoinBy(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	j := server.Joining{}
+	for _, other := range n.domain.Nodes {
+		if other != n && other.socket != "" {
+			j.Sponsors = append(j.Sponsors, other.socket)
+		}
+	}
+	return n.start(disk.Create, func(cfg server.Config) (*server.Node, error) { return server.Join(ctx, cfg, j) })
+}
+
 // Start starts the node on what its folder holds.
 func (n *Node) Start() error { return n.StartWithin(time.Minute) }
 
 // StartWithin is Start, given up after a time: a node whose domain does not answer
 // waits for it.
 func (n *Node) StartWithin(limit time.Duration) error {
+	if n.Kind == attest.TDX {
+		return n.JoinBy(limit)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return n.start(disk.Open, func(cfg server.Config) (*server.Node, error) { return server.Open(ctx, cfg) })

@@ -82,6 +82,11 @@ type GetStatusResponse struct {
 	LastRotation             *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_rotation,json=lastRotation,proto3" json:"last_rotation,omitempty"`
 	NextRotation             *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_rotation,json=nextRotation,proto3" json:"next_rotation,omitempty"` // absent: on demand alone
 	Compromises              []*Compromise          `protobuf:"bytes,25,rep,name=compromises,proto3" json:"compromises,omitempty"`
+	Initialized              bool                   `protobuf:"varint,30,opt,name=initialized,proto3" json:"initialized,omitempty"` // the domain was founded, and this node has its state
+	Epoch                    uint64                 `protobuf:"varint,31,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	EpochEnds                *timestamppb.Timestamp `protobuf:"bytes,32,opt,name=epoch_ends,json=epochEnds,proto3" json:"epoch_ends,omitempty"`
+	PolicyValidUntil         *timestamppb.Timestamp `protobuf:"bytes,33,opt,name=policy_valid_until,json=policyValidUntil,proto3" json:"policy_valid_until,omitempty"`
+	Nodes                    []*Node                `protobuf:"bytes,34,rep,name=nodes,proto3" json:"nodes,omitempty"` // as NodeService lists them
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -252,6 +257,41 @@ func (x *GetStatusResponse) GetNextRotation() *timestamppb.Timestamp {
 func (x *GetStatusResponse) GetCompromises() []*Compromise {
 	if x != nil {
 		return x.Compromises
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetInitialized() bool {
+	if x != nil {
+		return x.Initialized
+	}
+	return false
+}
+
+func (x *GetStatusResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetEpochEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EpochEnds
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetPolicyValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PolicyValidUntil
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
 	}
 	return nil
 }
@@ -1003,8 +1043,8 @@ var File_holdfast_v1_domain_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_domain_proto_rawDesc = "" +
 	"\n" +
-	"\x18holdfast/v1/domain.proto\x12\vholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x9e\x06\n" +
+	"\x18holdfast/v1/domain.proto\x12\vholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17holdfast/v1/nodes.proto\"\x12\n" +
+	"\x10GetStatusRequest\"\x84\b\n" +
 	"\x11GetStatusResponse\x12\x1b\n" +
 	"\tdomain_id\x18\x01 \x01(\tR\bdomainId\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x17\n" +
@@ -1029,7 +1069,13 @@ const file_holdfast_v1_domain_proto_rawDesc = "" +
 	"\x0eleft_to_rewrap\x18\x16 \x01(\x04R\fleftToRewrap\x12?\n" +
 	"\rlast_rotation\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\flastRotation\x12?\n" +
 	"\rnext_rotation\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\fnextRotation\x129\n" +
-	"\vcompromises\x18\x19 \x03(\v2\x17.holdfast.v1.CompromiseR\vcompromises\"\x8f\x02\n" +
+	"\vcompromises\x18\x19 \x03(\v2\x17.holdfast.v1.CompromiseR\vcompromises\x12 \n" +
+	"\vinitialized\x18\x1e \x01(\bR\vinitialized\x12\x14\n" +
+	"\x05epoch\x18\x1f \x01(\x04R\x05epoch\x129\n" +
+	"\n" +
+	"epoch_ends\x18  \x01(\v2\x1a.google.protobuf.TimestampR\tepochEnds\x12H\n" +
+	"\x12policy_valid_until\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x10policyValidUntil\x12'\n" +
+	"\x05nodes\x18\" \x03(\v2\x11.holdfast.v1.NodeR\x05nodes\"\x8f\x02\n" +
 	"\n" +
 	"Compromise\x12\x1e\n" +
 	"\n" +
@@ -1127,6 +1173,7 @@ var file_holdfast_v1_domain_proto_goTypes = []any{
 	(*ReplaceAuthorityRequest)(nil),    // 13: holdfast.v1.ReplaceAuthorityRequest
 	(*ReplaceAuthorityResponse)(nil),   // 14: holdfast.v1.ReplaceAuthorityResponse
 	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
+	(*Node)(nil),                       // 16: holdfast.v1.Node
 }
 var file_holdfast_v1_domain_proto_depIdxs = []int32{
 	15, // 0: holdfast.v1.GetStatusResponse.domain_time:type_name -> google.protobuf.Timestamp
@@ -1134,31 +1181,34 @@ var file_holdfast_v1_domain_proto_depIdxs = []int32{
 	15, // 2: holdfast.v1.GetStatusResponse.last_rotation:type_name -> google.protobuf.Timestamp
 	15, // 3: holdfast.v1.GetStatusResponse.next_rotation:type_name -> google.protobuf.Timestamp
 	2,  // 4: holdfast.v1.GetStatusResponse.compromises:type_name -> holdfast.v1.Compromise
-	15, // 5: holdfast.v1.Compromise.declared:type_name -> google.protobuf.Timestamp
-	15, // 6: holdfast.v1.Compromise.credentials_refused_from:type_name -> google.protobuf.Timestamp
-	15, // 7: holdfast.v1.Compromise.finished:type_name -> google.protobuf.Timestamp
-	15, // 8: holdfast.v1.Generation.created:type_name -> google.protobuf.Timestamp
-	15, // 9: holdfast.v1.Generation.retired:type_name -> google.protobuf.Timestamp
-	3,  // 10: holdfast.v1.RotateMasterSecretResponse.generation:type_name -> holdfast.v1.Generation
-	12, // 11: holdfast.v1.ListExposedResponse.exposed:type_name -> holdfast.v1.Exposed
-	15, // 12: holdfast.v1.Exposed.refused_from:type_name -> google.protobuf.Timestamp
-	0,  // 13: holdfast.v1.DomainService.GetStatus:input_type -> holdfast.v1.GetStatusRequest
-	4,  // 14: holdfast.v1.DomainService.RotateMasterSecret:input_type -> holdfast.v1.RotateMasterSecretRequest
-	6,  // 15: holdfast.v1.DomainService.RetireGeneration:input_type -> holdfast.v1.RetireGenerationRequest
-	8,  // 16: holdfast.v1.DomainService.DeclareCompromise:input_type -> holdfast.v1.DeclareCompromiseRequest
-	10, // 17: holdfast.v1.DomainService.ListExposed:input_type -> holdfast.v1.ListExposedRequest
-	13, // 18: holdfast.v1.DomainService.ReplaceAuthority:input_type -> holdfast.v1.ReplaceAuthorityRequest
-	1,  // 19: holdfast.v1.DomainService.GetStatus:output_type -> holdfast.v1.GetStatusResponse
-	5,  // 20: holdfast.v1.DomainService.RotateMasterSecret:output_type -> holdfast.v1.RotateMasterSecretResponse
-	7,  // 21: holdfast.v1.DomainService.RetireGeneration:output_type -> holdfast.v1.RetireGenerationResponse
-	9,  // 22: holdfast.v1.DomainService.DeclareCompromise:output_type -> holdfast.v1.DeclareCompromiseResponse
-	11, // 23: holdfast.v1.DomainService.ListExposed:output_type -> holdfast.v1.ListExposedResponse
-	14, // 24: holdfast.v1.DomainService.ReplaceAuthority:output_type -> holdfast.v1.ReplaceAuthorityResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 5: holdfast.v1.GetStatusResponse.epoch_ends:type_name -> google.protobuf.Timestamp
+	15, // 6: holdfast.v1.GetStatusResponse.policy_valid_until:type_name -> google.protobuf.Timestamp
+	16, // 7: holdfast.v1.GetStatusResponse.nodes:type_name -> holdfast.v1.Node
+	15, // 8: holdfast.v1.Compromise.declared:type_name -> google.protobuf.Timestamp
+	15, // 9: holdfast.v1.Compromise.credentials_refused_from:type_name -> google.protobuf.Timestamp
+	15, // 10: holdfast.v1.Compromise.finished:type_name -> google.protobuf.Timestamp
+	15, // 11: holdfast.v1.Generation.created:type_name -> google.protobuf.Timestamp
+	15, // 12: holdfast.v1.Generation.retired:type_name -> google.protobuf.Timestamp
+	3,  // 13: holdfast.v1.RotateMasterSecretResponse.generation:type_name -> holdfast.v1.Generation
+	12, // 14: holdfast.v1.ListExposedResponse.exposed:type_name -> holdfast.v1.Exposed
+	15, // 15: holdfast.v1.Exposed.refused_from:type_name -> google.protobuf.Timestamp
+	0,  // 16: holdfast.v1.DomainService.GetStatus:input_type -> holdfast.v1.GetStatusRequest
+	4,  // 17: holdfast.v1.DomainService.RotateMasterSecret:input_type -> holdfast.v1.RotateMasterSecretRequest
+	6,  // 18: holdfast.v1.DomainService.RetireGeneration:input_type -> holdfast.v1.RetireGenerationRequest
+	8,  // 19: holdfast.v1.DomainService.DeclareCompromise:input_type -> holdfast.v1.DeclareCompromiseRequest
+	10, // 20: holdfast.v1.DomainService.ListExposed:input_type -> holdfast.v1.ListExposedRequest
+	13, // 21: holdfast.v1.DomainService.ReplaceAuthority:input_type -> holdfast.v1.ReplaceAuthorityRequest
+	1,  // 22: holdfast.v1.DomainService.GetStatus:output_type -> holdfast.v1.GetStatusResponse
+	5,  // 23: holdfast.v1.DomainService.RotateMasterSecret:output_type -> holdfast.v1.RotateMasterSecretResponse
+	7,  // 24: holdfast.v1.DomainService.RetireGeneration:output_type -> holdfast.v1.RetireGenerationResponse
+	9,  // 25: holdfast.v1.DomainService.DeclareCompromise:output_type -> holdfast.v1.DeclareCompromiseResponse
+	11, // 26: holdfast.v1.DomainService.ListExposed:output_type -> holdfast.v1.ListExposedResponse
+	14, // 27: holdfast.v1.DomainService.ReplaceAuthority:output_type -> holdfast.v1.ReplaceAuthorityResponse
+	22, // [22:28] is the sub-list for method output_type
+	16, // [16:22] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_domain_proto_init() }
@@ -1166,6 +1216,7 @@ func file_holdfast_v1_domain_proto_init() {
 	if File_holdfast_v1_domain_proto != nil {
 		return
 	}
+	file_holdfast_v1_nodes_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

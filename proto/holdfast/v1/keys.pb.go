@@ -281,6 +281,7 @@ type KeyVersion struct {
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "enabled" or "disabled"
 	Created       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created,proto3" json:"created,omitempty"`
 	Invocations   uint64                 `protobuf:"varint,4,opt,name=invocations,proto3" json:"invocations,omitempty"` // AES-GCM: no more encryptions than so many were done with it
+	Exposed       bool                   `protobuf:"varint,5,opt,name=exposed,proto3" json:"exposed,omitempty"`         // others may know its material: what it encrypted is to be encrypted again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +342,13 @@ func (x *KeyVersion) GetInvocations() uint64 {
 		return x.Invocations
 	}
 	return 0
+}
+
+func (x *KeyVersion) GetExposed() bool {
+	if x != nil {
+		return x.Exposed
+	}
+	return false
 }
 
 // Tag is a name, 1 to 128 bytes, and a value, at most 256, of printable text.
@@ -651,6 +659,7 @@ type ListKeysRequest struct {
 	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`                          // only keys in this state
 	TagName       string                 `protobuf:"bytes,4,opt,name=tag_name,json=tagName,proto3" json:"tag_name,omitempty"`       // only keys with this tag
 	TagValue      string                 `protobuf:"bytes,5,opt,name=tag_value,json=tagValue,proto3" json:"tag_value,omitempty"`    // and this value of it; empty: any
+	Exposed       bool                   `protobuf:"varint,6,opt,name=exposed,proto3" json:"exposed,omitempty"`                     // only keys with a version whose material others may know
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +727,13 @@ func (x *ListKeysRequest) GetTagValue() string {
 		return x.TagValue
 	}
 	return ""
+}
+
+func (x *ListKeysRequest) GetExposed() bool {
+	if x != nil {
+		return x.Exposed
+	}
+	return false
 }
 
 type ListKeysResponse struct {
@@ -4744,13 +4760,14 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\x14rotation_period_days\x18\x11 \x01(\rR\x12rotationPeriodDays\x12?\n" +
 	"\rnext_rotation\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\fnextRotation\x127\n" +
 	"\tlast_used\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\blastUsed\x12\x1a\n" +
-	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x92\x01\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\xac\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x124\n" +
 	"\acreated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12 \n" +
-	"\vinvocations\x18\x04 \x01(\x04R\vinvocations\"/\n" +
+	"\vinvocations\x18\x04 \x01(\x04R\vinvocations\x12\x18\n" +
+	"\aexposed\x18\x05 \x01(\bR\aexposed\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xda\x02\n" +
@@ -4773,14 +4790,15 @@ const file_holdfast_v1_keys_proto_rawDesc = "" +
 	"\x12DescribeKeyRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"9\n" +
 	"\x13DescribeKeyResponse\x12\"\n" +
-	"\x03key\x18\x01 \x01(\v2\x10.holdfast.v1.KeyR\x03key\"\x9b\x01\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.holdfast.v1.KeyR\x03key\"\xb5\x01\n" +
 	"\x0fListKeysRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x19\n" +
 	"\btag_name\x18\x04 \x01(\tR\atagName\x12\x1b\n" +
-	"\ttag_value\x18\x05 \x01(\tR\btagValue\"`\n" +
+	"\ttag_value\x18\x05 \x01(\tR\btagValue\x12\x18\n" +
+	"\aexposed\x18\x06 \x01(\bR\aexposed\"`\n" +
 	"\x10ListKeysResponse\x12$\n" +
 	"\x04keys\x18\x01 \x03(\v2\x10.holdfast.v1.KeyR\x04keys\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +

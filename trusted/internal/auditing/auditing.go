@@ -33,7 +33,7 @@ type Sink interface {
 	// Append takes whole lines, each with its end, behind those of the call before.
 	// It returns nil when they would outlive this process; an error, or a ctx that
 	// ended, leaves open how many of them it took, and the same lines come again.
-	// One goroutine calls it.
+	// It keeps no part of lines. One goroutine calls it.
 	Append(ctx context.Context, lines []byte) error
 }
 
@@ -78,6 +78,7 @@ type Log struct {
 	seq     uint64 // the last entry
 	hash    audit.Hash
 	open    *batch            // being filled; never nil
+	spare   []byte            // room that a batch had which every sink has accepted
 	entered map[uint64]uint64 // entries by the index of the change they are about
 	counts  [2]map[string]uint64
 

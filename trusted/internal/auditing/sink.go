@@ -3,6 +3,7 @@ package auditing
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"runtime"
 	"time"
 
@@ -92,7 +93,7 @@ func (s *sink) next() []byte {
 // seal puts the open batch in every sink's queue.
 func (l *Log) seal() {
 	b := l.open
-	l.open = newBatch(len(b.lines))
+	l.open = l.newOpen(len(b.lines))
 	for _, s := range l.sinks {
 		if s.bit&b.need == 0 && s.bytes+len(b.lines) > l.cfg.Backlog {
 			s.lose()
@@ -100,6 +101,23 @@ func (l *Log) seal() {
 		s.queue = append(s.queue, b)
 		s.bytes += len(b.lines)
 		s.nudge()
+	}
+}
+
+// newOpen is a batch with room for about as much as the last one had.
+func (l *Log) newOpen(size int) *batch {
+	if cap(l.spare) < size {
+		return newBatch(size)
+	}
+	b := newBatch(0)
+	b.lines, l.spare = l.spare, nil
+	return b
+}
+
+// reuse takes the room of a batch that nobody reads any more.
+func (l *Log) reuse(b *batch) {
+	if bits.OnesCount64(b.has) == len(l.sinks) && cap(b.lines) <= maxAppend {
+		l.spare, b.lines = b.lines[:0], nil
 	}
 }
 
@@ -212,6 +230,7 @@ func (s *sink) accepted() {
 		if b.last != 0 {
 			s.seq, s.hash = b.last, b.hash
 		}
+		l.reuse(b)
 	}
 	s.busy = nil
 	if s.fault != nil {

@@ -83,6 +83,7 @@ type Command struct {
 	//	*Command_RemoveNode
 	//	*Command_RaiseFeature
 	//	*Command_Checkpoint
+	//	*Command_NoteRefusal
 	//	*Command_RecoverDomain
 	//	*Command_PutRecovery
 	//	*Command_OrderBackup
@@ -581,6 +582,15 @@ func (x *Command) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *Command) GetNoteRefusal() *NoteRefusal {
+	if x != nil {
+		if x, ok := x.Op.(*Command_NoteRefusal); ok {
+			return x.NoteRefusal
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRecoverDomain() *RecoverDomain {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RecoverDomain); ok {
@@ -832,6 +842,10 @@ type Command_Checkpoint struct {
 	Checkpoint *Checkpoint `protobuf:"bytes,65,opt,name=checkpoint,proto3,oneof"`
 }
 
+type Command_NoteRefusal struct {
+	NoteRefusal *NoteRefusal `protobuf:"bytes,66,opt,name=note_refusal,json=noteRefusal,proto3,oneof"`
+}
+
 type Command_RecoverDomain struct {
 	RecoverDomain *RecoverDomain `protobuf:"bytes,70,opt,name=recover_domain,json=recoverDomain,proto3,oneof"`
 }
@@ -951,6 +965,8 @@ func (*Command_RemoveNode) isCommand_Op() {}
 func (*Command_RaiseFeature) isCommand_Op() {}
 
 func (*Command_Checkpoint) isCommand_Op() {}
+
+func (*Command_NoteRefusal) isCommand_Op() {}
 
 func (*Command_RecoverDomain) isCommand_Op() {}
 
@@ -3377,6 +3393,76 @@ func (x *Checkpoint) GetDigest() []byte {
 	return nil
 }
 
+// NoteRefusal tells of a node that a member refused: one that wanted to join, or
+// that handed over what is none of the domain's.
+type NoteRefusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`                           // that member
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                       // whom it refused; empty: it did not prove who it is
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                   // a word: attest's reasons, and kms.Refusal's
+	LeftOut       uint64                 `protobuf:"varint,4,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // how many it refused since it last told of one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteRefusal) Reset() {
+	*x = NoteRefusal{}
+	mi := &file_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteRefusal) ProtoMessage() {}
+
+func (x *NoteRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteRefusal.ProtoReflect.Descriptor instead.
+func (*NoteRefusal) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NoteRefusal) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *NoteRefusal) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *NoteRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NoteRefusal) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 // RecoverDomain revives a domain that lost its quorum: one node carries on, and
 // all others are gone for good.
 type RecoverDomain struct {
@@ -3389,7 +3475,7 @@ type RecoverDomain struct {
 
 func (x *RecoverDomain) Reset() {
 	*x = RecoverDomain{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3487,7 @@ func (x *RecoverDomain) String() string {
 func (*RecoverDomain) ProtoMessage() {}
 
 func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3500,7 @@ func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverDomain.ProtoReflect.Descriptor instead.
 func (*RecoverDomain) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecoverDomain) GetDocument() []byte {
@@ -3442,7 +3528,7 @@ type PutRecovery struct {
 
 func (x *PutRecovery) Reset() {
 	*x = PutRecovery{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3540,7 @@ func (x *PutRecovery) String() string {
 func (*PutRecovery) ProtoMessage() {}
 
 func (x *PutRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3553,7 @@ func (x *PutRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecovery.ProtoReflect.Descriptor instead.
 func (*PutRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutRecovery) GetBy() []byte {
@@ -3494,7 +3580,7 @@ type OrderBackup struct {
 
 func (x *OrderBackup) Reset() {
 	*x = OrderBackup{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3506,7 +3592,7 @@ func (x *OrderBackup) String() string {
 func (*OrderBackup) ProtoMessage() {}
 
 func (x *OrderBackup) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3519,7 +3605,7 @@ func (x *OrderBackup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBackup.ProtoReflect.Descriptor instead.
 func (*OrderBackup) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OrderBackup) GetOrder() []byte {
@@ -3543,7 +3629,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3641,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3654,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Recovery) GetPublicKey() []byte {
@@ -3616,7 +3702,7 @@ type RecoveryShare struct {
 
 func (x *RecoveryShare) Reset() {
 	*x = RecoveryShare{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3628,7 +3714,7 @@ func (x *RecoveryShare) String() string {
 func (*RecoveryShare) ProtoMessage() {}
 
 func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3641,7 +3727,7 @@ func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryShare.ProtoReflect.Descriptor instead.
 func (*RecoveryShare) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecoveryShare) GetKey() []byte {
@@ -3668,7 +3754,7 @@ type SealedGeneration struct {
 
 func (x *SealedGeneration) Reset() {
 	*x = SealedGeneration{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3766,7 @@ func (x *SealedGeneration) String() string {
 func (*SealedGeneration) ProtoMessage() {}
 
 func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3779,7 @@ func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedGeneration.ProtoReflect.Descriptor instead.
 func (*SealedGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SealedGeneration) GetNumber() uint32 {
@@ -3722,7 +3808,7 @@ type PastRecovery struct {
 
 func (x *PastRecovery) Reset() {
 	*x = PastRecovery{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3820,7 @@ func (x *PastRecovery) String() string {
 func (*PastRecovery) ProtoMessage() {}
 
 func (x *PastRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3833,7 @@ func (x *PastRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecovery.ProtoReflect.Descriptor instead.
 func (*PastRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PastRecovery) GetDocument() []byte {
@@ -3783,7 +3869,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3881,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3894,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -3835,7 +3921,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3847,7 +3933,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3860,7 +3946,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -3889,7 +3975,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +3987,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4000,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -3951,7 +4037,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3963,7 +4049,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3976,7 +4062,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -4019,7 +4105,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4117,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4130,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutAlias) GetName() string {
@@ -4078,7 +4164,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4090,7 +4176,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4103,7 +4189,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -4133,7 +4219,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4145,7 +4231,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4158,7 +4244,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -4201,7 +4287,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4299,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4312,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -4264,7 +4350,7 @@ type Reserve struct {
 
 func (x *Reserve) Reset() {
 	*x = Reserve{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4362,7 @@ func (x *Reserve) String() string {
 func (*Reserve) ProtoMessage() {}
 
 func (x *Reserve) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4375,7 @@ func (x *Reserve) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
 func (*Reserve) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Reserve) GetKey() []byte {
@@ -4332,7 +4418,7 @@ type SetRotation struct {
 
 func (x *SetRotation) Reset() {
 	*x = SetRotation{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4430,7 @@ func (x *SetRotation) String() string {
 func (*SetRotation) ProtoMessage() {}
 
 func (x *SetRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4443,7 @@ func (x *SetRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
 func (*SetRotation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetRotation) GetKey() []byte {
@@ -4393,7 +4479,7 @@ type RotateDue struct {
 
 func (x *RotateDue) Reset() {
 	*x = RotateDue{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4405,7 +4491,7 @@ func (x *RotateDue) String() string {
 func (*RotateDue) ProtoMessage() {}
 
 func (x *RotateDue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4418,7 +4504,7 @@ func (x *RotateDue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
 func (*RotateDue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RotateDue) GetKeys() []*NewVersion {
@@ -4440,7 +4526,7 @@ type NewVersion struct {
 
 func (x *NewVersion) Reset() {
 	*x = NewVersion{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4452,7 +4538,7 @@ func (x *NewVersion) String() string {
 func (*NewVersion) ProtoMessage() {}
 
 func (x *NewVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4465,7 +4551,7 @@ func (x *NewVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
 func (*NewVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *NewVersion) GetKey() []byte {
@@ -4507,7 +4593,7 @@ type NoteUse struct {
 
 func (x *NoteUse) Reset() {
 	*x = NoteUse{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +4605,7 @@ func (x *NoteUse) String() string {
 func (*NoteUse) ProtoMessage() {}
 
 func (x *NoteUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +4618,7 @@ func (x *NoteUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
 func (*NoteUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *NoteUse) GetSince() int64 {
@@ -4559,7 +4645,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4657,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4670,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -4612,7 +4698,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4624,7 +4710,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4637,7 +4723,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -4671,7 +4757,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4683,7 +4769,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4696,7 +4782,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -4721,7 +4807,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4733,7 +4819,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4746,7 +4832,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -4761,7 +4847,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +4859,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +4872,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -4822,7 +4908,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4834,7 +4920,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4847,7 +4933,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PutSecret) GetSecret() *Secret {
@@ -4888,7 +4974,7 @@ type PutSecretVersion struct {
 
 func (x *PutSecretVersion) Reset() {
 	*x = PutSecretVersion{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4900,7 +4986,7 @@ func (x *PutSecretVersion) String() string {
 func (*PutSecretVersion) ProtoMessage() {}
 
 func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4913,7 +4999,7 @@ func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
 func (*PutSecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PutSecretVersion) GetName() string {
@@ -4971,7 +5057,7 @@ type SetSecret struct {
 
 func (x *SetSecret) Reset() {
 	*x = SetSecret{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4983,7 +5069,7 @@ func (x *SetSecret) String() string {
 func (*SetSecret) ProtoMessage() {}
 
 func (x *SetSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4996,7 +5082,7 @@ func (x *SetSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
 func (*SetSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SetSecret) GetName() string {
@@ -5042,7 +5128,7 @@ type LabelSecret struct {
 
 func (x *LabelSecret) Reset() {
 	*x = LabelSecret{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5140,7 @@ func (x *LabelSecret) String() string {
 func (*LabelSecret) ProtoMessage() {}
 
 func (x *LabelSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5153,7 @@ func (x *LabelSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
 func (*LabelSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *LabelSecret) GetName() string {
@@ -5117,7 +5203,7 @@ type DestroySecretVersion struct {
 
 func (x *DestroySecretVersion) Reset() {
 	*x = DestroySecretVersion{}
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5129,7 +5215,7 @@ func (x *DestroySecretVersion) String() string {
 func (*DestroySecretVersion) ProtoMessage() {}
 
 func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5142,7 +5228,7 @@ func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
 func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{66}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DestroySecretVersion) GetName() string {
@@ -5188,7 +5274,7 @@ type SetSecretKey struct {
 
 func (x *SetSecretKey) Reset() {
 	*x = SetSecretKey{}
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5200,7 +5286,7 @@ func (x *SetSecretKey) String() string {
 func (*SetSecretKey) ProtoMessage() {}
 
 func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5213,7 +5299,7 @@ func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
 func (*SetSecretKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{67}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetSecretKey) GetName() string {
@@ -5271,7 +5357,7 @@ type DeleteSecret struct {
 
 func (x *DeleteSecret) Reset() {
 	*x = DeleteSecret{}
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5283,7 +5369,7 @@ func (x *DeleteSecret) String() string {
 func (*DeleteSecret) ProtoMessage() {}
 
 func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5296,7 +5382,7 @@ func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
 func (*DeleteSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{68}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeleteSecret) GetName() string {
@@ -5337,7 +5423,7 @@ type RestoreSecret struct {
 
 func (x *RestoreSecret) Reset() {
 	*x = RestoreSecret{}
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5349,7 +5435,7 @@ func (x *RestoreSecret) String() string {
 func (*RestoreSecret) ProtoMessage() {}
 
 func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5362,7 +5448,7 @@ func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
 func (*RestoreSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{69}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RestoreSecret) GetName() string {
@@ -5390,7 +5476,7 @@ type RewrapSecrets struct {
 
 func (x *RewrapSecrets) Reset() {
 	*x = RewrapSecrets{}
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5402,7 +5488,7 @@ func (x *RewrapSecrets) String() string {
 func (*RewrapSecrets) ProtoMessage() {}
 
 func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5415,7 +5501,7 @@ func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
 func (*RewrapSecrets) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{70}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
@@ -5439,7 +5525,7 @@ type SecretRewrapped struct {
 
 func (x *SecretRewrapped) Reset() {
 	*x = SecretRewrapped{}
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5451,7 +5537,7 @@ func (x *SecretRewrapped) String() string {
 func (*SecretRewrapped) ProtoMessage() {}
 
 func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5464,7 +5550,7 @@ func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
 func (*SecretRewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{71}
+	return file_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SecretRewrapped) GetApp() []byte {
@@ -5509,7 +5595,7 @@ type SecretWrap struct {
 
 func (x *SecretWrap) Reset() {
 	*x = SecretWrap{}
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5521,7 +5607,7 @@ func (x *SecretWrap) String() string {
 func (*SecretWrap) ProtoMessage() {}
 
 func (x *SecretWrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5534,7 +5620,7 @@ func (x *SecretWrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
 func (*SecretWrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{72}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SecretWrap) GetNumber() uint32 {
@@ -5591,7 +5677,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5603,7 +5689,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5616,7 +5702,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{73}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Secret) GetId() []byte {
@@ -5748,7 +5834,7 @@ type SecretLabel struct {
 
 func (x *SecretLabel) Reset() {
 	*x = SecretLabel{}
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5760,7 +5846,7 @@ func (x *SecretLabel) String() string {
 func (*SecretLabel) ProtoMessage() {}
 
 func (x *SecretLabel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5773,7 +5859,7 @@ func (x *SecretLabel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
 func (*SecretLabel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{74}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SecretLabel) GetName() string {
@@ -5805,7 +5891,7 @@ type SecretVersion struct {
 
 func (x *SecretVersion) Reset() {
 	*x = SecretVersion{}
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5817,7 +5903,7 @@ func (x *SecretVersion) String() string {
 func (*SecretVersion) ProtoMessage() {}
 
 func (x *SecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5830,7 +5916,7 @@ func (x *SecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
 func (*SecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{75}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SecretVersion) GetNumber() uint32 {
@@ -5878,7 +5964,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5890,7 +5976,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5903,7 +5989,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{76}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *App) GetId() []byte {
@@ -5938,7 +6024,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5950,7 +6036,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5963,7 +6049,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{77}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Credential) GetId() []byte {
@@ -6064,7 +6150,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6076,7 +6162,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6089,7 +6175,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{78}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Key) GetId() []byte {
@@ -6242,7 +6328,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6254,7 +6340,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6267,7 +6353,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{79}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Tag) GetName() string {
@@ -6299,7 +6385,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6311,7 +6397,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6324,7 +6410,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{80}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -6392,7 +6478,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6404,7 +6490,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6417,7 +6503,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{81}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -6480,7 +6566,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6492,7 +6578,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6505,7 +6591,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{82}
+	return file_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -6546,7 +6632,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6558,7 +6644,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6571,7 +6657,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{83}
+	return file_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Node) GetId() []byte {
@@ -6684,7 +6770,7 @@ type RemovedNode struct {
 
 func (x *RemovedNode) Reset() {
 	*x = RemovedNode{}
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6696,7 +6782,7 @@ func (x *RemovedNode) String() string {
 func (*RemovedNode) ProtoMessage() {}
 
 func (x *RemovedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6709,7 +6795,7 @@ func (x *RemovedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
 func (*RemovedNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{84}
+	return file_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RemovedNode) GetId() []byte {
@@ -6765,7 +6851,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6777,7 +6863,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6790,7 +6876,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{85}
+	return file_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -7118,7 +7204,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7130,7 +7216,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7143,7 +7229,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{86}
+	return file_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -7221,7 +7307,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7233,7 +7319,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7246,7 +7332,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{87}
+	return file_command_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -7436,7 +7522,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[88]
+	mi := &file_command_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7448,7 +7534,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[88]
+	mi := &file_command_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7461,7 +7547,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{88}
+	return file_command_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -7496,7 +7582,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[89]
+	mi := &file_command_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7594,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[89]
+	mi := &file_command_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7607,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{89}
+	return file_command_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -7549,7 +7635,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[90]
+	mi := &file_command_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7561,7 +7647,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[90]
+	mi := &file_command_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7574,7 +7660,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{90}
+	return file_command_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -7604,7 +7690,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[91]
+	mi := &file_command_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7616,7 +7702,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[91]
+	mi := &file_command_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7629,7 +7715,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{91}
+	return file_command_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Done) GetId() []byte {
@@ -7669,7 +7755,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[92]
+	mi := &file_command_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7681,7 +7767,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[92]
+	mi := &file_command_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7694,7 +7780,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{92}
+	return file_command_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -7708,7 +7794,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xcd\x1d\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\x90\x1e\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -7772,7 +7858,8 @@ const file_command_proto_rawDesc = "" +
 	"\rraise_feature\x18@ \x01(\v2\x1d.holdfast.log.v1.RaiseFeatureH\x00R\fraiseFeature\x12=\n" +
 	"\n" +
 	"checkpoint\x18A \x01(\v2\x1b.holdfast.log.v1.CheckpointH\x00R\n" +
-	"checkpoint\x12G\n" +
+	"checkpoint\x12A\n" +
+	"\fnote_refusal\x18B \x01(\v2\x1c.holdfast.log.v1.NoteRefusalH\x00R\vnoteRefusal\x12G\n" +
 	"\x0erecover_domain\x18F \x01(\v2\x1e.holdfast.log.v1.RecoverDomainH\x00R\rrecoverDomain\x12A\n" +
 	"\fput_recovery\x18G \x01(\v2\x1c.holdfast.log.v1.PutRecoveryH\x00R\vputRecovery\x12A\n" +
 	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackup\x12S\n" +
@@ -7989,7 +8076,12 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"Checkpoint\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"V\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"d\n" +
+	"\vNoteRefusal\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
+	"\bleft_out\x18\x04 \x01(\x04R\aleftOut\"V\n" +
 	"\rRecoverDomain\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\"T\n" +
@@ -8352,7 +8444,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),              // 0: holdfast.log.v1.Command
 	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
@@ -8391,73 +8483,74 @@ var file_command_proto_goTypes = []any{
 	(*RemoveNode)(nil),           // 34: holdfast.log.v1.RemoveNode
 	(*RaiseFeature)(nil),         // 35: holdfast.log.v1.RaiseFeature
 	(*Checkpoint)(nil),           // 36: holdfast.log.v1.Checkpoint
-	(*RecoverDomain)(nil),        // 37: holdfast.log.v1.RecoverDomain
-	(*PutRecovery)(nil),          // 38: holdfast.log.v1.PutRecovery
-	(*OrderBackup)(nil),          // 39: holdfast.log.v1.OrderBackup
-	(*Recovery)(nil),             // 40: holdfast.log.v1.Recovery
-	(*RecoveryShare)(nil),        // 41: holdfast.log.v1.RecoveryShare
-	(*SealedGeneration)(nil),     // 42: holdfast.log.v1.SealedGeneration
-	(*PastRecovery)(nil),         // 43: holdfast.log.v1.PastRecovery
-	(*PutEphemeral)(nil),         // 44: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),               // 45: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),        // 46: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),      // 47: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),             // 48: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),          // 49: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),            // 50: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil),     // 51: holdfast.log.v1.ScheduleDeletion
-	(*Reserve)(nil),              // 52: holdfast.log.v1.Reserve
-	(*SetRotation)(nil),          // 53: holdfast.log.v1.SetRotation
-	(*RotateDue)(nil),            // 54: holdfast.log.v1.RotateDue
-	(*NewVersion)(nil),           // 55: holdfast.log.v1.NewVersion
-	(*NoteUse)(nil),              // 56: holdfast.log.v1.NoteUse
-	(*CancelDeletion)(nil),       // 57: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),          // 58: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),            // 59: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),        // 60: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),            // 61: holdfast.log.v1.ImportKey
-	(*PutSecret)(nil),            // 62: holdfast.log.v1.PutSecret
-	(*PutSecretVersion)(nil),     // 63: holdfast.log.v1.PutSecretVersion
-	(*SetSecret)(nil),            // 64: holdfast.log.v1.SetSecret
-	(*LabelSecret)(nil),          // 65: holdfast.log.v1.LabelSecret
-	(*DestroySecretVersion)(nil), // 66: holdfast.log.v1.DestroySecretVersion
-	(*SetSecretKey)(nil),         // 67: holdfast.log.v1.SetSecretKey
-	(*DeleteSecret)(nil),         // 68: holdfast.log.v1.DeleteSecret
-	(*RestoreSecret)(nil),        // 69: holdfast.log.v1.RestoreSecret
-	(*RewrapSecrets)(nil),        // 70: holdfast.log.v1.RewrapSecrets
-	(*SecretRewrapped)(nil),      // 71: holdfast.log.v1.SecretRewrapped
-	(*SecretWrap)(nil),           // 72: holdfast.log.v1.SecretWrap
-	(*Secret)(nil),               // 73: holdfast.log.v1.Secret
-	(*SecretLabel)(nil),          // 74: holdfast.log.v1.SecretLabel
-	(*SecretVersion)(nil),        // 75: holdfast.log.v1.SecretVersion
-	(*App)(nil),                  // 76: holdfast.log.v1.App
-	(*Credential)(nil),           // 77: holdfast.log.v1.Credential
-	(*Key)(nil),                  // 78: holdfast.log.v1.Key
-	(*Tag)(nil),                  // 79: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),           // 80: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),           // 81: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),           // 82: holdfast.log.v1.SpentOrder
-	(*Node)(nil),                 // 83: holdfast.log.v1.Node
-	(*RemovedNode)(nil),          // 84: holdfast.log.v1.RemovedNode
-	(*Record)(nil),               // 85: holdfast.log.v1.Record
-	(*Alias)(nil),                // 86: holdfast.log.v1.Alias
-	(*Header)(nil),               // 87: holdfast.log.v1.Header
-	(*Ephemeral)(nil),            // 88: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),           // 89: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),                 // 90: holdfast.log.v1.Seen
-	(*Done)(nil),                 // 91: holdfast.log.v1.Done
-	(*End)(nil),                  // 92: holdfast.log.v1.End
+	(*NoteRefusal)(nil),          // 37: holdfast.log.v1.NoteRefusal
+	(*RecoverDomain)(nil),        // 38: holdfast.log.v1.RecoverDomain
+	(*PutRecovery)(nil),          // 39: holdfast.log.v1.PutRecovery
+	(*OrderBackup)(nil),          // 40: holdfast.log.v1.OrderBackup
+	(*Recovery)(nil),             // 41: holdfast.log.v1.Recovery
+	(*RecoveryShare)(nil),        // 42: holdfast.log.v1.RecoveryShare
+	(*SealedGeneration)(nil),     // 43: holdfast.log.v1.SealedGeneration
+	(*PastRecovery)(nil),         // 44: holdfast.log.v1.PastRecovery
+	(*PutEphemeral)(nil),         // 45: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 46: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 47: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 48: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 49: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 50: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 51: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 52: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 53: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 54: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 55: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 56: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 57: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 58: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 59: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 60: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 61: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 62: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 63: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 64: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 65: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 66: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 67: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 68: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 69: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 70: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 71: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 72: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 73: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 74: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 75: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 76: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 77: holdfast.log.v1.App
+	(*Credential)(nil),           // 78: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 79: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 80: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 81: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 82: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 83: holdfast.log.v1.SpentOrder
+	(*Node)(nil),                 // 84: holdfast.log.v1.Node
+	(*RemovedNode)(nil),          // 85: holdfast.log.v1.RemovedNode
+	(*Record)(nil),               // 86: holdfast.log.v1.Record
+	(*Alias)(nil),                // 87: holdfast.log.v1.Alias
+	(*Header)(nil),               // 88: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 89: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 90: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 91: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 92: holdfast.log.v1.Done
+	(*End)(nil),                  // 93: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	6,   // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	1,   // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
 	7,   // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	15,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	45,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	58,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	59,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	60,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	61,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	46,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	59,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	60,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	61,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	62,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	17,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
 	23,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
 	24,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
@@ -8466,30 +8559,30 @@ var file_command_proto_depIdxs = []int32{
 	28,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
 	29,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
 	18,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	44,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	45,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
 	19,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
 	20,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
 	22,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	46,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	48,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	49,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	50,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	51,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	57,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	47,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	62,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
-	63,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
-	64,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
-	65,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
-	66,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
-	67,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
-	68,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
-	69,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
-	70,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
-	52,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
-	53,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
-	54,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
-	56,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	47,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	49,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	50,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	51,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	52,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	58,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	48,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	63,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	64,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	65,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	66,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	67,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	68,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	69,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	70,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	71,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	53,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	54,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	55,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	57,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
 	2,   // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
 	31,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
 	32,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
@@ -8497,85 +8590,86 @@ var file_command_proto_depIdxs = []int32{
 	34,  // 45: holdfast.log.v1.Command.remove_node:type_name -> holdfast.log.v1.RemoveNode
 	35,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
 	36,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
-	37,  // 48: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
-	38,  // 49: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
-	39,  // 50: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
-	10,  // 51: holdfast.log.v1.Command.declare_compromise:type_name -> holdfast.log.v1.DeclareCompromise
-	11,  // 52: holdfast.log.v1.Command.replace_authority:type_name -> holdfast.log.v1.ReplaceAuthority
-	12,  // 53: holdfast.log.v1.Command.replace_exposed:type_name -> holdfast.log.v1.ReplaceExposed
-	13,  // 54: holdfast.log.v1.Command.finish_compromise:type_name -> holdfast.log.v1.FinishCompromise
-	2,   // 55: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
-	4,   // 56: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
-	1,   // 57: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
-	9,   // 58: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	8,   // 59: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	83,  // 60: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
-	40,  // 61: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
-	9,   // 62: holdfast.log.v1.ReplaceAuthority.authority:type_name -> holdfast.log.v1.Authority
-	55,  // 63: holdfast.log.v1.ReplaceExposed.keys:type_name -> holdfast.log.v1.NewVersion
-	76,  // 64: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	77,  // 65: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	16,  // 66: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	21,  // 67: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	21,  // 68: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	21,  // 69: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	71,  // 70: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	77,  // 71: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	24,  // 72: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	27,  // 73: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	30,  // 74: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
-	83,  // 75: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
-	83,  // 76: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
-	83,  // 77: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
-	40,  // 78: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
-	41,  // 79: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
-	42,  // 80: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
-	78,  // 81: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	80,  // 82: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	79,  // 83: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	55,  // 84: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
-	80,  // 85: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	80,  // 86: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	73,  // 87: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
-	75,  // 88: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
-	75,  // 89: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
-	72,  // 90: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
-	71,  // 91: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	72,  // 92: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
-	74,  // 93: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
-	80,  // 94: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	79,  // 95: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	87,  // 96: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	76,  // 97: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	77,  // 98: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	78,  // 99: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	90,  // 100: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	91,  // 101: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	92,  // 102: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	27,  // 103: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	16,  // 104: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	89,  // 105: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	88,  // 106: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	82,  // 107: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	86,  // 108: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	3,   // 109: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
-	5,   // 110: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
-	73,  // 111: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
-	75,  // 112: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
-	83,  // 113: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
-	84,  // 114: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
-	43,  // 115: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
-	7,   // 116: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	81,  // 117: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	9,   // 118: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	36,  // 119: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
-	14,  // 120: holdfast.log.v1.Header.compromises:type_name -> holdfast.log.v1.Compromise
-	40,  // 121: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
-	122, // [122:122] is the sub-list for method output_type
-	122, // [122:122] is the sub-list for method input_type
-	122, // [122:122] is the sub-list for extension type_name
-	122, // [122:122] is the sub-list for extension extendee
-	0,   // [0:122] is the sub-list for field type_name
+	37,  // 48: holdfast.log.v1.Command.note_refusal:type_name -> holdfast.log.v1.NoteRefusal
+	38,  // 49: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
+	39,  // 50: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
+	40,  // 51: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
+	10,  // 52: holdfast.log.v1.Command.declare_compromise:type_name -> holdfast.log.v1.DeclareCompromise
+	11,  // 53: holdfast.log.v1.Command.replace_authority:type_name -> holdfast.log.v1.ReplaceAuthority
+	12,  // 54: holdfast.log.v1.Command.replace_exposed:type_name -> holdfast.log.v1.ReplaceExposed
+	13,  // 55: holdfast.log.v1.Command.finish_compromise:type_name -> holdfast.log.v1.FinishCompromise
+	2,   // 56: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,   // 57: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,   // 58: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,   // 59: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,   // 60: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	84,  // 61: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	41,  // 62: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
+	9,   // 63: holdfast.log.v1.ReplaceAuthority.authority:type_name -> holdfast.log.v1.Authority
+	56,  // 64: holdfast.log.v1.ReplaceExposed.keys:type_name -> holdfast.log.v1.NewVersion
+	77,  // 65: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	78,  // 66: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	16,  // 67: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	21,  // 68: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 69: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 70: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	72,  // 71: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	78,  // 72: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	24,  // 73: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	27,  // 74: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	30,  // 75: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	84,  // 76: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	84,  // 77: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	84,  // 78: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
+	41,  // 79: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
+	42,  // 80: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
+	43,  // 81: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
+	79,  // 82: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	81,  // 83: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	80,  // 84: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	56,  // 85: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	81,  // 86: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	81,  // 87: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	74,  // 88: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	76,  // 89: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	76,  // 90: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	73,  // 91: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	72,  // 92: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	73,  // 93: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	75,  // 94: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	81,  // 95: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	80,  // 96: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	88,  // 97: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	77,  // 98: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	78,  // 99: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	79,  // 100: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	91,  // 101: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	92,  // 102: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	93,  // 103: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	27,  // 104: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	16,  // 105: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	90,  // 106: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	89,  // 107: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	83,  // 108: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	87,  // 109: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,   // 110: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,   // 111: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	74,  // 112: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	76,  // 113: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	84,  // 114: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	85,  // 115: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	44,  // 116: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
+	7,   // 117: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	82,  // 118: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,   // 119: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	36,  // 120: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	14,  // 121: holdfast.log.v1.Header.compromises:type_name -> holdfast.log.v1.Compromise
+	41,  // 122: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
+	123, // [123:123] is the sub-list for method output_type
+	123, // [123:123] is the sub-list for method input_type
+	123, // [123:123] is the sub-list for extension type_name
+	123, // [123:123] is the sub-list for extension extendee
+	0,   // [0:123] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -8630,6 +8724,7 @@ func file_command_proto_init() {
 		(*Command_RemoveNode)(nil),
 		(*Command_RaiseFeature)(nil),
 		(*Command_Checkpoint)(nil),
+		(*Command_NoteRefusal)(nil),
 		(*Command_RecoverDomain)(nil),
 		(*Command_PutRecovery)(nil),
 		(*Command_OrderBackup)(nil),
@@ -8638,8 +8733,8 @@ func file_command_proto_init() {
 		(*Command_ReplaceExposed)(nil),
 		(*Command_FinishCompromise)(nil),
 	}
-	file_command_proto_msgTypes[64].OneofWrappers = []any{}
-	file_command_proto_msgTypes[85].OneofWrappers = []any{
+	file_command_proto_msgTypes[65].OneofWrappers = []any{}
+	file_command_proto_msgTypes[86].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -8667,7 +8762,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   93,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

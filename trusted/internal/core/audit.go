@@ -26,7 +26,7 @@ type Audited struct{ caller *Caller }
 // audited does an operation and writes its entry.
 func audited[R, Out any](ctx context.Context, a *Audited, operation string, r R, do func(*Caller, context.Context, R) (Out, error)) (out Out, err error) {
 	c := a.caller
-	leave, err := c.begin()
+	leave, err := c.begin(ctx)
 	if err != nil {
 		return out, err
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	Audit *auditing.Log
 	// MaxPerApp is how many operations of one app are done at once; zero: any number.
 	MaxPerApp int
+	// MayBegin refuses an operation of an app that asks for much of a node that has too
+	// much to do; nil: nobody is refused so. The error is Exhausted.
+	MayBegin func(context.Context, kms.AppID) error
 	// MaxApps is how many apps may enrol; zero means DefaultMaxApps.
 	MaxApps uint32
 	// MaxInvocations lowers how often a version of a key encrypts with random

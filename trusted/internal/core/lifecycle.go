@@ -51,7 +51,7 @@ func (c *Caller) DescribeKeys(_ context.Context, r kms.ListKeysRequest) (page km
 			return false
 		}
 		seen, last = seen+1, k.ID
-		if passes(k, r) {
+		if passes(k, r) && (!r.Exposed || c.view.KeyExposed(k)) {
 			page.Keys = append(page.Keys, c.describe(k))
 		}
 		return true

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"context"
+
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/authz"
@@ -20,13 +22,18 @@ func (c *Caller) charge(class kms.WorkClass) error {
 }
 
 // begin has the operation be one of those that the app has under way, until leave.
-// The error is Exhausted.
-func (c *Caller) begin() (leave func(), err error) {
+// The error is Exhausted; where the node has too much to do it takes its time.
+func (c *Caller) begin(ctx context.Context) (leave func(), err error) {
 	most := c.core.cfg.MaxPerApp
 	if most == 0 || c.who.Credential == nil {
 		return func() {}, nil
 	}
 	app := c.app()
+	if may := c.core.cfg.MayBegin; may != nil {
+		if err := may(ctx, app); err != nil {
+			return nil, err
+		}
+	}
 	return func() { c.core.limiter.End(app) }, c.core.limiter.Begin(app, most)
 }
 

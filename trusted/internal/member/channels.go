@@ -55,8 +55,8 @@ type Members interface {
 	Socket(kms.NodeID) (string, bool)
 }
 
-// Config says how a node has channels. All fields must be there, but for Starts
-// and EvidenceAge.
+// Config says how a node has channels. All fields must be there, but for Starts,
+// EvidenceAge and Impostor.
 type Config struct {
 	Node    kms.NodeID
 	Domain  kms.DomainID
@@ -79,8 +79,11 @@ type Config struct {
 	// EvidenceAge is how long evidence stands, by the policy in force; zero, or nil:
 	// as long as its claims do.
 	EvidenceAge func() time.Duration
-	Now         func() time.Time // domain time
-	Logger      *slog.Logger
+	// Impostor is told that somebody showed a certificate without having its key. Nil:
+	// nobody is.
+	Impostor func(error)
+	Now      func() time.Time // domain time
+	Logger   *slog.Logger
 }
 
 func (c *Config) validate() error {
@@ -93,6 +96,9 @@ func (c *Config) validate() error {
 	}
 	if c.Starts == nil {
 		c.Starts = func(kms.NodeID, []byte) error { return nil }
+	}
+	if c.Impostor == nil {
+		c.Impostor = func(error) {}
 	}
 	if c.EvidenceAge == nil {
 		c.EvidenceAge = func() time.Duration { return 0 }

@@ -14,6 +14,7 @@ var (
 const (
 	MaxKnocking   = maxKnocking
 	MaxStrangers  = maxStrangers
+	MaxStranger   = maxStrangerBytes
 	MaxChannels   = maxChannels
 	FrameHello    = byte(frameHello)
 	FrameEvidence = byte(frameEvidence)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-kms/holdfast/kms"
@@ -181,6 +182,45 @@ func TestJoinersAreBounded(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// TestJoinersSendLittle: what all calls of a stranger's together make a node hold is
+// bounded, so that many streams with long bodies do not exhaust its memory.
+func TestJoinersSendLittle(t *testing.T) {
+	w := newWorld(t)
+	a, s := w.node("a"), w.stranger("s")
+	var read atomic.Int64
+	serveOn(a, member.Join, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if read.Add(n); err == nil {
+			io.WriteString(rw, "all is here")
+		}
+	}))
+	client, conn, err := s.JoinClient(patient(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	send := func(n int) string {
+		resp, err := client.Post("http://a/", "", bytes.NewReader(make([]byte, n)))
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		said, _ := io.ReadAll(resp.Body)
+		return string(said)
+	}
+	for range 3 { // as in one attempt to join
+		if said := send(member.MaxStranger / 4); said != "all is here" {
+			t.Fatal(said)
+		}
+	}
+	if said := send(member.MaxStranger); said == "all is here" {
+		t.Error("what is too much was taken")
+	}
+	if n := read.Load(); n > member.MaxStranger {
+		t.Errorf("the node has read %d bytes", n)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
@@ -32,6 +34,7 @@ const (
 	MethodEpochs    = "/epochs"
 	MethodOffer     = "/offer"
 	MethodRemove    = "/remove"
+	MethodDrain     = "/drain"
 )
 
 // Post calls a method. url is http://HOST and the method; what the channel is
@@ -87,7 +90,22 @@ func faultOf(b []byte) error {
 	if proto.Unmarshal(b, &f) != nil || !slices.Contains(kms.Kinds(), kms.Kind(f.GetKind())) {
 		return kms.Errorf(kms.Unavailable, "a node refused, and does not say why")
 	}
-	return kms.Errorf(kms.Kind(f.GetKind()), "%s", f.GetMessage()).WithField(f.GetField()).WithHint(f.GetHint())
+	return kms.Errorf(kms.Kind(f.GetKind()), "%s", said(f.GetMessage())).WithField(said(f.GetField())).WithHint(said(f.GetHint()))
+}
+
+// maxSaid bounds what is passed on of the text that another node refuses with.
+const maxSaid = 2048
+
+// said is what is passed on of another node's text: it comes into logs, and before
+// people's eyes.
+func said(text string) string {
+	text = strings.ToValidUTF8(text[:min(len(text), maxSaid)], "")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // Message is a wire message of a type.

@@ -3,6 +3,8 @@ package member
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +19,10 @@ const (
 	// long each lasts.
 	maxStrangers = 32
 	strangerTime = 2 * time.Minute
+	// maxStrangerBytes bounds what a stranger may send on each: evidence of the
+	// greatest length for each of the up to three calls that an attempt to join makes.
+	// So its streams, however many it opens, cannot make this node hold more.
+	maxStrangerBytes = 4 * maxFrame
 )
 
 // Serve takes the connections of other nodes from l until ctx ends or Close is
@@ -86,6 +92,9 @@ func (c *Channels) secure(raw net.Conn) (*Conn, hello, error) {
 	unwatch := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	var theirs hello
 	err := tlsError(t.HandshakeContext(ctx))
+	if conn.who != nil && broken(err) {
+		c.cfg.Impostor(kms.Errorf(kms.Denied, "a certificate without its key: %w", err))
+	}
 	if err == nil && conn.protocol != Join {
 		theirs, err = c.greetIn(conn)
 	}
@@ -97,6 +106,13 @@ func (c *Channels) secure(raw net.Conn) (*Conn, hello, error) {
 		return nil, hello{}, err
 	}
 	return conn, theirs, nil
+}
+
+// broken reports whether a handshake ended by what was said in it, not because
+// the connection did: once a certificate was read, that is its signature.
+func broken(err error) bool {
+	var gone net.Error
+	return err != nil && !errors.As(err, &gone) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed)
 }
 
 // takeStranger hands out a channel of the protocol Join, for as long as such lasts.
@@ -115,7 +131,7 @@ func (c *Channels) takeStranger(conn *Conn) error {
 	if err := c.keep(conn); err != nil {
 		return err
 	}
-	conn.raw.free()
+	conn.raw.allow(maxStrangerBytes)
 	return c.deliver(conn)
 }
 

@@ -137,7 +137,7 @@ func benchDomain(b *testing.B, n int) []*replica.Replica {
 	return nodes
 }
 
-func benchStore(b *testing.B, id kms.NodeID) *storage.Store {
+func benchStore(b testing.TB, id kms.NodeID) *storage.Store {
 	d, err := disk.Create(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
@@ -251,10 +251,10 @@ func (s rawStream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn,
 	return s.wired.Dial(ctx, id, replica.RaftProtocol)
 }
 
-// rawRafts are three of hashicorp/raft's own, with its own defaults but for
-// batching; it returns the leader.
-func rawRafts(b *testing.B) *raft.Raft {
-	w, all := newWiring(b), make([]*raft.Raft, 3)
+// rawRafts are three of hashicorp/raft's own, with the settings that a Replica
+// has; it returns the leader.
+func rawRafts(tb testing.TB) *raft.Raft {
+	w, all := newWiring(tb), make([]*raft.Raft, 3)
 	var servers []raft.Server
 	for i := range all {
 		id := kms.NodeID{byte(i + 1)}
@@ -262,23 +262,23 @@ func rawRafts(b *testing.B) *raft.Raft {
 	}
 	for i := range all {
 		id := kms.NodeID{byte(i + 1)}
-		c, store, peer := raft.DefaultConfig(), benchStore(b, id), wired{w, id}
-		c.LocalID, c.Logger = raft.ServerID(id.String()), hclog.NewNullLogger()
-		c.BatchApplyCh, c.MaxAppendEntries = true, 512
-		t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Logger: hclog.NewNullLogger(), MaxPool: 3, Timeout: 10 * time.Second,
+		store, peer := benchStore(tb, id), wired{w, id}
+		c := replica.RaftConfig(replica.Config{Node: id, Peers: peer, Logger: slog.New(slog.DiscardHandler)})
+		t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Logger: hclog.NewNullLogger(),
+			MaxPool: replica.RaftPool, Timeout: replica.RaftTimeout, MaxRPCsInFlight: replica.RaftInFlight,
 			Stream: rawStream{peer.Listener(replica.RaftProtocol), peer}})
 		if err := raft.BootstrapCluster(c, store.Log(), store.Stable(), store.Snapshots(), t, raft.Configuration{Servers: servers}); err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		r, err := raft.NewRaft(c, nothing{}, store.Log(), store.Stable(), store.Snapshots(), t)
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		all[i] = r
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		for _, r := range all {
-			go r.Shutdown()
+			_ = r.Shutdown().Error()
 		}
 	})
 	for {
@@ -295,6 +295,7 @@ func rawRafts(b *testing.B) *raft.Raft {
 type nothing struct{}
 
 func (nothing) Apply(*raft.Log) any                 { return nil }
+func (nothing) ApplyBatch(l []*raft.Log) []any      { return make([]any, len(l)) }
 func (nothing) Snapshot() (raft.FSMSnapshot, error) { return nothing{}, nil }
 func (nothing) Restore(r io.ReadCloser) error       { return r.Close() }
 func (nothing) Persist(s raft.SnapshotSink) error   { return s.Close() }

@@ -1,6 +1,20 @@
 package replica
 
-import "bytes"
+import (
+	"bytes"
+	"context"
+	"time"
+)
+
+// What a test that runs raft alone needs, to run it with the settings that a
+// Replica runs it with.
+var RaftConfig = raftConfig
+
+const (
+	RaftPool     = raftPool
+	RaftTimeout  = raftTimeout
+	RaftInFlight = raftInFlight
+)
 
 // ReadAndWriteFrame reads a frame and returns what it is printed as.
 func ReadAndWriteFrame(data []byte) ([]byte, error) {
@@ -18,4 +32,15 @@ func ReadAndWriteVerdict(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	return v.bytes(), nil
+}
+
+// NewLane makes a lane of nobody's, and returns what joins a round and waits for it.
+func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (uint64, error)) {
+	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, enough: make(chan struct{}, 1),
+		attempt: func(context.Context) (at point, err error) { at.index, err = attempt(); return at, err }}
+	return func() (uint64, error) {
+		rd := l.join()
+		<-rd.done
+		return rd.at.index, rd.err
+	}
 }

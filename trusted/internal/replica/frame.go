@@ -34,7 +34,7 @@ type frameKind byte
 const (
 	ask     frameKind = iota + 1 // what is your term now? No body
 	answer                       // a standing
-	seek                         // up to where must I have applied? No body
+	seek                         // up to where must I have applied? The asker's term
 	found                        // a point
 	propose                      // an encoded command
 	outcome                      // what became of it, see outcome.go
@@ -43,6 +43,7 @@ const (
 
 const (
 	frameHeader  = 1 + len(nonce{}) + 4
+	termLen      = 8
 	standingLen  = 3 * 8
 	pointLen     = 2 * 8
 	maxCommand   = 15 << 20 // of the 16 MiB that the log takes in one entry
@@ -54,7 +55,7 @@ const (
 
 // bounds are the fewest and the most bytes of a frame's body.
 var bounds = map[frameKind][2]int{
-	ask: {0, 0}, answer: {standingLen, standingLen}, seek: {0, 0}, found: {pointLen, pointLen},
+	ask: {0, 0}, answer: {standingLen, standingLen}, seek: {termLen, termLen}, found: {pointLen, pointLen},
 	propose: {minCommand, maxCommand}, outcome: {minOutcome, maxOutcome}, refusal: {refusalBytes, refusalBytes},
 }
 
@@ -109,6 +110,10 @@ func parseStanding(b []byte) standing {
 	return standing{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:]))}
 }
 
+// A seek's body is the asker's term, as in a standing.
+func termBytes(term uint64) []byte { return binary.BigEndian.AppendUint64(nil, term) }
+func parseTerm(b []byte) uint64    { return binary.BigEndian.Uint64(b) }
+
 // A point is an entry of the log that is committed.
 type point struct {
 	index uint64
@@ -132,6 +137,7 @@ const (
 	busy                        // nothing happened; ask again
 	unknown                     // a command may have happened or may yet
 	malformed                   // it is no command; nothing happened
+	notYours                    // the command names another node as its proposer; nothing happened
 )
 
 func refuse(id nonce, why reason) frame { return frame{refusal, id, []byte{byte(why)}} }

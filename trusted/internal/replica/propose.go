@@ -31,7 +31,7 @@ const proposeLimit = 8 * time.Second
 // remembered of ids is refused (see state.Machine.Apply).
 //
 // A command that is above the domain's feature level is sent to nobody: a node
-// whose program does not know it would stop. The error is Misused.
+// whose program does not know it would stop. The error is Unsupported.
 //
 // The result is that of this node's own state machine, not what the leader
 // says, but where a snapshot took this node past the entry.
@@ -166,6 +166,8 @@ func (p *proposal) heard(ctx context.Context, leader kms.NodeID, a reply) (state
 		switch why := reason(a.body[0]); why {
 		case malformed:
 			return state.Result{}, true, kms.Errorf(kms.Internal, "the leader took the command for none")
+		case notYours: // this node led when another one asked it, and leads no more
+			return state.Result{}, true, kms.Errorf(kms.Unavailable, "the leader takes no command from this node that names another as its proposer")
 		case notMember:
 			return state.Result{}, true, kms.Errorf(kms.Unavailable, "the leader does not know this node as a member")
 		default:

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/holdfast-kms/holdfast/kms"
@@ -26,11 +25,12 @@ const (
 // raft heard from them before the call proves nothing, however short ago that
 // seems, since hosts set clocks and hold packets back. So each read waits for a
 // round that began after the call: the leader notes how far the log is
-// committed, draws a nonce, and asks the voters for their terms; when most of
-// them have answered that very nonce with the leader's own term, no other
-// leader can have been elected when it was drawn, for he would have needed the
-// vote, and so the term, of one of these. A reply that was kept from an earlier
-// round carries another nonce and counts for nothing.
+// committed, draws a nonce, and asks voters for their terms; when most of them,
+// with himself, have answered that very nonce with the leader's own term, no
+// other leader can have been elected when it was drawn, for he would have needed
+// the vote, and so the term, of one of these. A reply that was kept from an
+// earlier round carries another nonce and counts for nothing. Where another node
+// asks the leader, and the two are most of the voters, no third one is asked.
 //
 // The state is that of the index so confirmed or later. All who wait share one
 // round; who comes while one is under way waits for the next. The only voter of
@@ -74,9 +74,9 @@ func (r *Replica) attempt(ctx context.Context) (point, error) {
 	if err := r.Failure(); err != nil {
 		return point{}, err
 	}
-	l := &r.asks
+	l := r.asks
 	if r.leads() != nil {
-		l = &r.confirms
+		l = r.confirms
 	}
 	rd := l.join()
 	select {
@@ -124,60 +124,6 @@ var (
 	errRefused    = kms.Errorf(kms.Unavailable, "the leader refused")
 )
 
-// A lane shares what costs a round trip among all who wait for it.
-type lane struct {
-	attempt func(context.Context) (point, error)
-	limit   time.Duration
-	owner   *Replica
-
-	mu   sync.Mutex
-	next *round // that who comes now waits for
-	busy bool   // one is under way
-}
-
-// A round is one attempt. It began after all who wait for it came.
-type round struct {
-	done chan struct{}
-	at   point
-	err  error
-}
-
-// join returns the next round.
-func (l *lane) join() *round {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.next == nil {
-		l.next = &round{done: make(chan struct{})}
-	}
-	rd := l.next
-	if l.busy {
-		return rd
-	}
-	if l.busy = l.owner.spawn(l.run); !l.busy {
-		l.next = nil
-		rd.err = errStopping
-		close(rd.done)
-	}
-	return rd
-}
-
-// run makes rounds until nobody waits for one.
-func (l *lane) run() {
-	for {
-		l.mu.Lock()
-		rd := l.next
-		l.next, l.busy = nil, rd != nil
-		l.mu.Unlock()
-		if rd == nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(l.owner.own, l.limit)
-		rd.at, rd.err = l.attempt(ctx)
-		cancel()
-		close(rd.done)
-	}
-}
-
 // confirm is the leader's round, see View.
 func (r *Replica) confirm(ctx context.Context) (point, error) {
 	lead := r.leads()
@@ -195,41 +141,21 @@ func (r *Replica) confirm(ctx context.Context) (point, error) {
 	return at, nil
 }
 
-// confirmTerm asks the voters whether a term is still theirs.
+// confirmTerm asks voters whether a term is still theirs: as many as it takes
+// with this node, and the others when those are slow. Only one round is under
+// way at a time.
 func (r *Replica) confirmTerm(ctx context.Context, term uint64, voters []kms.NodeID) error {
-	need, open := len(voters)/2+1, 0
-	answers := make(chan reply, len(voters))
-	question := frame{kind: ask, id: newNonce()}
-	for _, v := range voters {
+	b := &ballot{r: r, question: frame{kind: ask, id: newNonce()}, answers: make(chan reply, len(voters)), need: len(voters)/2 + 1}
+	for _, v := range r.byAnswer(voters) {
 		if v == r.cfg.Node {
-			need-- // answered below
-			continue
-		}
-		l := r.link(v)
-		if l.call(question, func(a reply) { answers <- a }) {
-			defer l.forget(question.id)
-			open++
+			b.need-- // answered below
+		} else {
+			b.unasked = append(b.unasked, v)
 		}
 	}
-	for need > 0 {
-		if need > open {
-			return errNoQuorum
-		}
-		select {
-		case a := <-answers:
-			open--
-			if a.kind != answer {
-				continue
-			}
-			switch s := parseStanding(a.body); {
-			case s.term > term:
-				return errDeposed
-			case s.term == term:
-				need--
-			}
-		case <-ctx.Done():
-			return errNoQuorum
-		}
+	defer b.end()
+	if err := b.run(ctx, term); err != nil {
+		return err
 	}
 	// This node's own answer, after all others.
 	if r.raft.CurrentTerm() != term {
@@ -246,7 +172,8 @@ func (r *Replica) askLeader(ctx context.Context) (point, error) {
 		return point{}, errNotLeading
 	}
 	answered := make(chan reply, 1)
-	question := frame{kind: seek, id: newNonce()}
+	// All who wait for this came before the term was read: see vouched.
+	question := frame{kind: seek, id: newNonce(), body: termBytes(r.raft.CurrentTerm())}
 	l := r.link(leader)
 	if !l.call(question, func(a reply) { answered <- a }) {
 		return point{}, errNotLeading
@@ -265,6 +192,28 @@ func (r *Replica) askLeader(ctx context.Context) (point, error) {
 	case <-ctx.Done():
 		return point{}, errNoQuorum
 	}
+}
+
+// vouched is the leader's index where this node and the member who asks for it
+// are most of the voters: that he asks is his answer. He has read his term after
+// all who wait at him came, so nobody can have been elected with his vote before
+// they did, nor with this node's, which reads its own term after it was asked. A
+// host that keeps the question changes nothing about it: those who wait for the
+// answer wait for longer.
+func (r *Replica) vouched(by kms.NodeID, term uint64) (point, bool) {
+	lead := r.leads()
+	if lead == nil || lead.term != term {
+		return point{}, false
+	}
+	at := lead.at(r.raft.CommitIndex())
+	voters, _ := r.Configuration()
+	need := len(voters)/2 + 1
+	for _, v := range voters {
+		if v == by || v == r.cfg.Node {
+			need--
+		}
+	}
+	return at, need <= 0 && r.leads() == lead
 }
 
 // told passes on to raft what the leader said is committed.

@@ -93,8 +93,9 @@ type Replica struct {
 	changed   signal // who leads, or whether this node does
 	lead      atomic.Pointer[leading]
 
-	confirms lane // the leader's rounds
-	asks     lane // other nodes' requests for one
+	confirms *lane        // the leader's rounds
+	answered []kms.NodeID // who did in those, the last one first
+	asks     *lane        // requests to the leader for one
 
 	alone    atomic.Bool // this node is the only voter
 	aloneMu  sync.Mutex
@@ -198,8 +199,8 @@ func start(cfg Config, latched <-chan error) (*Replica, error) {
 func newReplica(cfg Config) *Replica {
 	own, stop := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, transport: newTransport(cfg), own: own, stop: stop, ended: make(chan struct{}), links: make(map[kms.NodeID]*link)}
-	r.confirms = lane{owner: r, attempt: r.confirm, limit: confirmLimit}
-	r.asks = lane{owner: r, attempt: r.askLeader, limit: askLimit}
+	r.confirms = newLane(r, confirmLimit, r.confirm)
+	r.asks = newLane(r, askLimit, r.askLeader)
 	r.fsm = &fsm{machine: cfg.Machine, store: cfg.Store, stopped: r.Fail, configured: r.reckonIfRunning,
 		due: make(chan struct{}, 1), every: cfg.snapshotEvery(), expected: make(map[kms.CommandID][]*expected)}
 	if cfg.Peers != nil {

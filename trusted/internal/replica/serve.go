@@ -85,19 +85,25 @@ func (s *session) find(f frame) frame {
 	if r.leads() == nil {
 		return refuse(f.id, notLeader)
 	}
-	rd := r.confirms.join()
-	select {
-	case <-rd.done:
-	case <-s.wire.gone:
-		return refuse(f.id, busy)
+	at, ok := r.vouched(s.peer, parseTerm(f.body))
+	if !ok {
+		rd := r.confirms.join()
+		select {
+		case <-rd.done:
+		case <-s.wire.gone:
+			return refuse(f.id, busy)
+		}
+		if at = rd.at; rd.err != nil {
+			return refuse(f.id, notLeader)
+		}
 	}
-	if rd.err != nil || !r.fsm.await(r.own, s.wire.gone, rd.at.index) {
+	if !r.fsm.await(r.own, s.wire.gone, at.index) {
 		return refuse(f.id, notLeader)
 	}
 	if !r.cfg.member(s.peer) {
 		return refuse(f.id, notMember)
 	}
-	return frame{found, f.id, rd.at.bytes()}
+	return frame{found, f.id, at.bytes()}
 }
 
 // propose puts a member's command through the log.
@@ -114,6 +120,10 @@ func (s *session) propose(f frame) frame {
 	var c command.Command
 	if err := proto.Unmarshal(f.body, &c); err != nil || len(c.GetId()) != len(kms.CommandID{}) || r.cfg.Machine.View().CheckFeature(&c) != nil {
 		return refuse(f.id, malformed)
+	}
+	if !speaksFor(&c, s.peer) {
+		r.cfg.Logger.Error("a node forwards a command in another one's name", "node", s.peer.String())
+		return refuse(f.id, notYours)
 	}
 	res, at, why := r.apply(f.body)
 	if why != 0 {

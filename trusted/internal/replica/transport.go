@@ -28,6 +28,10 @@ type Peer interface{ Peer() kms.NodeID }
 const (
 	raftPool    = 3
 	raftTimeout = 3 * time.Second // of one message; a snapshot's grows with its size
+	// One message at a time to each follower. With more, raft v1.7.3 may wait for
+	// ever to send one when the reply before it is a refusal: that follower gets
+	// nothing any more, and raft does not stop.
+	raftInFlight = 1
 )
 
 // transport carries raft's messages.
@@ -72,11 +76,7 @@ func newChannels(cfg Config) *channels {
 	c := &channels{
 		stream: s,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: s, MaxPool: raftPool, Timeout: raftTimeout, Logger: newLogger(cfg.Logger),
-			// One message at a time to each follower. With more, raft v1.7.3 may wait for
-			// ever to send one when the reply before it is a refusal: that follower gets
-			// nothing any more, and raft does not stop.
-			MaxRPCsInFlight: 1}),
+			Stream: s, MaxPool: raftPool, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight, Logger: newLogger(cfg.Logger)}),
 		out: make(chan raft.RPC), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	return c

@@ -53,6 +53,30 @@ func (v *View) Exposed(version *Version) bool {
 	return len(version.Wrapped) > 0 && v.exposed(oldest(version.Once, version.Generation))
 }
 
+// KeyExposed reports whether others may know a version of a key.
+func (v *View) KeyExposed(k *Key) bool {
+	for i := range k.Versions {
+		if v.Exposed(&k.Versions[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// warnExposed tells the owner of a key what is to be done about that. A key that
+// the domain is about to give a new version counts as having it.
+func (v *View) warnExposed(k *Key, d *kms.KeyDescription) {
+	if !v.KeyExposed(k) {
+		return
+	}
+	current, ok := k.Version(0)
+	if ok && v.Exposed(current) && !k.renews() {
+		d.Warnings = append(d.Warnings, kms.WarnKnown)
+		return
+	}
+	d.Warnings = append(d.Warnings, kms.WarnExposed)
+}
+
 // ExposedCredential reports whether others may know a credential's secret.
 func (v *View) ExposedCredential(c *Credential) bool {
 	return v.exposed(oldest(c.Once, c.Generation))

@@ -24,16 +24,16 @@ func Needs(c *command.Command) uint32 {
 }
 
 // CheckFeature refuses a command that not every voter may know. Levels never fall,
-// so an old view refuses too much and never too little. The error is Misused.
+// so an old view refuses too much and never too little. The error is Unsupported.
 func (v *View) CheckFeature(c *command.Command) error {
 	level := max(v.feature, 1) // a domain is founded at a level that its command names
 	switch needs := Needs(c); {
 	case needs <= level:
 		return nil
 	case needs == math.MaxUint32:
-		return kms.Errorf(kms.Misused, "this program knows no such operation")
+		return kms.Errorf(kms.Unsupported, "this program knows no such operation")
 	default:
-		return kms.Errorf(kms.Misused, "this takes feature level %d, and the domain is at %d", needs, level).
+		return kms.Errorf(kms.Unsupported, "this takes feature level %d, and the domain is at %d", needs, level).
 			WithHint("every node that votes has to run a program that knows it; `holdfast node list` shows who does. Then the level rises by itself")
 	}
 }

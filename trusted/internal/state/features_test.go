@@ -64,7 +64,7 @@ func TestNeeds(t *testing.T) {
 	newer := &command.Command{}
 	newer.ProtoReflect().SetUnknown([]byte{0xfa, 0x3f, 0x00}) // field 1023, an empty message
 	for name, c := range map[string]*command.Command{"no operation": {}, "one of a newer program": newer} {
-		if err := m.View().CheckFeature(c); kms.KindOf(err) != kms.Misused {
+		if err := m.View().CheckFeature(c); kms.KindOf(err) != kms.Unsupported {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

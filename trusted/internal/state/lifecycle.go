@@ -215,9 +215,10 @@ func (v *View) Describe(k *Key) kms.KeyDescription {
 		d.Due = time.Unix(0, k.Deletion.Due).UTC()
 	}
 	for _, n := range k.Versions {
-		d.Details = append(d.Details, kms.KeyVersionInfo{Number: n.Number, State: n.State, Created: time.Unix(0, n.Created).UTC(), Invocations: n.Reserved})
+		d.Details = append(d.Details, kms.KeyVersionInfo{Number: n.Number, State: n.State, Created: time.Unix(0, n.Created).UTC(), Invocations: n.Reserved, Exposed: v.Exposed(&n)})
 	}
 	k.describeUse(&d)
+	v.warnExposed(k, &d)
 	return d
 }
 

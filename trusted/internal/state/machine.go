@@ -268,6 +268,8 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.raiseFeature(c.GetPrincipal(), op.RaiseFeature)
 	case *command.Command_Checkpoint:
 		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
+	case *command.Command_NoteRefusal:
+		return m.noteRefusal(c.GetPrincipal(), op.NoteRefusal)
 	case *command.Command_RecoverDomain:
 		return m.recoverDomain(c, m.was)
 	case *command.Command_PutRecovery:

@@ -30,7 +30,18 @@ func (v *View) CheckApproval(envelope []byte, c attest.Claims, at time.Time) (*g
 // CheckRemoval asks whether an order has a node removed, at some time. The errors
 // are those of govern, Exists, Expired and Conflict: it is about another node.
 func (v *View) CheckRemoval(node kms.NodeID, order []byte, at time.Time) error {
-	o, err := v.checkOrder(order, govern.DeedRemove, 0, at)
+	return v.checkLeave(govern.DeedRemove, node, order, at)
+}
+
+// CheckDrain asks whether an order has a node leave by itself, at some time. The
+// node obeys it, and no command carries it: the id never comes back, so it is good
+// once. The errors are those of CheckRemoval.
+func (v *View) CheckDrain(node kms.NodeID, order []byte, at time.Time) error {
+	return v.checkLeave(govern.DeedDrain, node, order, at)
+}
+
+func (v *View) checkLeave(deed govern.Deed, node kms.NodeID, order []byte, at time.Time) error {
+	o, err := v.checkOrder(order, deed, 0, at)
 	if err != nil {
 		return err
 	}

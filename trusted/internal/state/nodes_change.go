@@ -245,22 +245,8 @@ func (m *Machine) proveAgain(n, said *Node, serial uint64) error {
 
 // sameNode compares what never changes while a program runs on a machine.
 func sameNode(a, b attest.Claims) bool {
-	return sameProgram(a, b) && a.Platform.PPID.Equal(b.Platform.PPID) && a.Platform.ChipID.Equal(b.Platform.ChipID) &&
+	return a.SameProgram(b) && a.Platform.PPID.Equal(b.Platform.PPID) && a.Platform.ChipID.Equal(b.Platform.ChipID) &&
 		a.Platform.FMSPC.Equal(b.Platform.FMSPC) && a.Debug == b.Debug && (a.Simulated == b.Simulated)
-}
-
-func sameProgram(a, b attest.Claims) bool {
-	switch {
-	case a.TEE != b.TEE:
-		return false
-	case a.SGX != nil && b.SGX != nil:
-		return a.SGX.MRENCLAVE.Equal(b.SGX.MRENCLAVE) && a.SGX.MRSIGNER.Equal(b.SGX.MRSIGNER)
-	case a.TDX != nil && b.TDX != nil: // the run-time registers may grow
-		return a.TDX.MRTD.Equal(b.TDX.MRTD)
-	case a.SNP != nil && b.SNP != nil:
-		return a.SNP.Measurement.Equal(b.SNP.Measurement) && a.SNP.HostData.Equal(b.SNP.HostData)
-	}
-	return false
 }
 
 // removeNode ends a node's part for good, where the reason given holds.

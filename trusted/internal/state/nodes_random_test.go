@@ -65,21 +65,7 @@ func TestNodesAreDeterministic(t *testing.T) {
 			a.needApproval()
 		}
 		a.roam(rand.New(rand.NewPCG(seed, 1)), 300)
-		b, c := state.New(), (*state.Machine)(nil)
-		for i, entry := range a.log {
-			replay(b, uint64(i+1), entry)
-			if i == len(a.log)/2 {
-				c = restore(t, snapshot(t, b))
-			} else if c != nil {
-				replay(c, uint64(i+1), entry)
-			}
-		}
-		want := snapshot(t, a.Machine)
-		for name, m := range map[string]*state.Machine{"another machine": b, "from a snapshot": c, "restored": restore(t, want)} {
-			if !bytes.Equal(want, snapshot(t, m)) || m.Digest() != a.Digest() {
-				t.Errorf("seed %d, %s: arrives at another state", seed, name)
-			}
-		}
+		a.others(t)
 		for _, e := range seen(t, a.View().Events(), 0) {
 			kinds[e.Kind] = true
 		}

@@ -280,6 +280,29 @@ func restore(t testing.TB, b []byte) *state.Machine {
 	return m
 }
 
+// others applies the machine's log on another machine in one go, and from a snapshot
+// on, and restores it: all of them have to arrive at the same bytes and digest.
+func (m *machine) others(t testing.TB) map[string]*state.Machine {
+	t.Helper()
+	whole, half := state.New(), (*state.Machine)(nil)
+	for i, entry := range m.log {
+		replay(whole, uint64(i+1), entry)
+		if i == len(m.log)/2 {
+			half = restore(t, snapshot(t, whole))
+		} else if half != nil {
+			replay(half, uint64(i+1), entry)
+		}
+	}
+	want := snapshot(t, m.Machine)
+	all := map[string]*state.Machine{"another machine": whole, "from a snapshot": half, "restored": restore(t, want)}
+	for name, o := range all {
+		if !bytes.Equal(want, snapshot(t, o)) || o.Digest() != m.Digest() {
+			t.Errorf("%s: arrives at another state", name)
+		}
+	}
+	return all
+}
+
 // random applies n random commands, some of which are refused.
 func (m *machine) random(r *rand.Rand, n int) {
 	for range n {

@@ -40,8 +40,10 @@ func (m *Machine) advance(c *command.Command) *kms.Error {
 }
 
 // median is the middle one of the readings of a majority of voters, the lower one
-// of two: so that it lies between two readings of true clocks, or is one, as long
-// as those that lie are fewer than half.
+// of two. Whose readings arrive is up to hosts, so that those that lie may be most
+// of them though fewer than half of the voters do: the more are missing, the lower
+// is the one that counts, so that a true clock always reads as much or more. Where
+// all are there it lies between two readings of true clocks, or is one.
 func (v *View) median(readings []*command.Reading) (int64, *kms.Error) {
 	if len(readings) < v.majority() || len(readings) > len(v.voters) {
 		return 0, kms.Errorf(kms.Invalid, "%d of %d voters read their clocks", len(readings), len(v.voters))
@@ -62,5 +64,6 @@ func (v *View) median(readings []*command.Reading) (int64, *kms.Error) {
 		return 0, kms.Errorf(kms.Invalid, "a voter read its clock twice")
 	}
 	slices.Sort(times)
-	return times[(len(times)-1)/2], nil
+	liars := len(v.voters) - v.majority() // at most
+	return times[min((len(times)-1)/2, len(times)-1-liars)], nil
 }

@@ -85,6 +85,9 @@ func TestMedian(t *testing.T) {
 		{"four", 4, []int64{s(4), s(1), s(3), s(2)}, 2 * time.Second},
 		{"two of five ahead", 5, []int64{far, far, s(1), s(2), s(3)}, 3 * time.Second},
 		{"two of five frozen", 5, []int64{s(0), s(0), s(4), s(5), s(6)}, 4 * time.Second},
+		{"two of five ahead, and no more than one other answers", 5, []int64{far, far, s(1)}, time.Second},
+		{"two of five ahead, and one does not answer", 5, []int64{far, far, s(1), s(2)}, 2 * time.Second},
+		{"three of seven ahead, and two do not answer", 7, []int64{far, far, far, s(1), s(2)}, 2 * time.Second},
 		{"at the end of time", 3, []int64{1<<63 - 1, 1<<63 - 1, s(1)}, time.Duration(1<<63 - 1 - start)},
 	} {
 		m := newMachine(t)

@@ -1,6 +1,8 @@
 package traffic
 
 import (
+	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -17,14 +19,14 @@ const AppShare = 4
 const shedRetry = time.Second
 
 // A Gate bounds how many requests are under way, which waiting for a disk, a
-// vendor or another node may make many. Who is over the bound is refused at once.
-// It does not look at how long work waits for a processor: a refusal costs nearly
-// what an answer does, TLS and all, so to refuse more than the bound costs those
-// whom one lets in more than it gives them.
+// vendor or another node may make many: who is over the bound is refused at once.
+// And it keeps the queue for the processors short: where it stays long, requests of
+// apps that ask for most are refused, after a while.
 type Gate struct {
 	most     int64
 	underWay atomic.Int64
 	shed     atomic.Uint64
+	crowd    *crowd
 }
 
 // NewGate makes a Gate that lets so many in; zero: DefaultMost.
@@ -32,18 +34,34 @@ func NewGate(most int) *Gate {
 	if most == 0 {
 		most = DefaultMost
 	}
-	return &Gate{most: int64(most)}
+	return &Gate{most: int64(most), crowd: newCrowd()}
 }
 
-// Enter lets a request in, who must Leave. The error is Exhausted.
+// Enter lets a request in, who must Leave. The error is Exhausted. It returns when
+// it is the request's turn.
 func (g *Gate) Enter() error {
-	if g.underWay.Add(1) <= g.most {
+	if g.underWay.Add(1) > g.most {
+		g.underWay.Add(-1)
+		g.shed.Add(1)
+		return kms.Errorf(kms.Exhausted, "the node has as many requests under way as it takes on").WithRetry(shedRetry).
+			WithHint("ask again later, or ask another node")
+	}
+	g.crowd.arrive()
+	runtime.Gosched() // behind whoever waits for a processor, so that who comes now sees how many do
+	g.crowd.begin()
+	return nil
+}
+
+// Admit is asked when it is known whose request it is that was let in. The error is
+// Exhausted, of a node that is asked for more than its processors can do, to an app
+// that asks for no less than others; it comes within two seconds, or when ctx ends.
+func (g *Gate) Admit(ctx context.Context, app kms.AppID) error {
+	if !g.crowd.overfull(app) {
 		return nil
 	}
-	g.underWay.Add(-1)
-	g.shed.Add(1)
-	return kms.Errorf(kms.Exhausted, "the node has as many requests under way as it takes on").WithRetry(shedRetry).
-		WithHint("ask again later, or ask another node")
+	g.crowd.hold(ctx, g.shed.Add(1), max(1, g.most/heldShare))
+	return kms.Errorf(kms.Exhausted, "the node is asked for more than it can do").WithRetry(shedRetry).
+		WithHint("ask again later, with less at once, or ask another node")
 }
 
 // Leave gives a place back.

@@ -2,8 +2,9 @@
 // class of work, and a bound on what a node takes on at once.
 //
 // Both bound what one node does; nothing of it is replicated. Over n nodes an
-// app's rate is n times as high. The package reads no clock and holds at most
-// one entry of 32 bytes for each app that ever had a limit to keep.
+// app's rate is n times as high. The package reads no clock but the one that it is
+// given, and holds at most one entry of 32 bytes for each app that ever had a limit
+// to keep.
 package traffic
 
 import (

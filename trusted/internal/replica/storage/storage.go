@@ -205,12 +205,17 @@ func Vacant(d Disk, dir string) error {
 		return kms.Errorf(kms.Unavailable, "listing the folder: %w", err)
 	}
 	for _, name := range names {
-		if name == headName || name == metaName || isSegment(name) || isSnapshot(name) {
+		if Owns(name) {
 			return kms.Errorf(kms.Exists, "the folder holds a node's state").WithFile(path.Join(dir, name)).
 				WithHint("start the node that this state belongs to, or give the new one an empty folder")
 		}
 	}
 	return nil
+}
+
+// Owns reports whether a file of this name is a store's.
+func Owns(name string) bool {
+	return name == headName || name == metaName || isSegment(name) || isSnapshot(name)
 }
 
 // openWAL opens raft-wal on what has been verified.

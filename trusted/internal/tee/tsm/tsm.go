@@ -46,7 +46,7 @@ const (
 )
 
 // ErrNoSealingKey is the cause where a TEE has no sealing key at all.
-var ErrNoSealingKey = errors.New("this kind of TEE derives no keys")
+var ErrNoSealingKey = attest.ErrNoSealingKey
 
 // Config says where the devices are.
 type Config struct {

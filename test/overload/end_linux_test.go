@@ -1,4 +1,4 @@
-package domain_test
+package overload_test
 
 import (
 	"os/exec"

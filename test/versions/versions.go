@@ -1,4 +1,7 @@
-package upgrade_test
+// Package versions builds two versions of cmd/holdfast, for tests of what becomes
+// of a domain when its program changes. The second one has one more command of the
+// log and a newer feature level: a changed flag would not do.
+package versions
 
 import (
 	"bytes"
@@ -48,15 +51,15 @@ var edits = []struct{ file, before, after string }{
 // is made of, together with its version: a simulated platform cannot measure.
 const measurementLabel = "holdfast development measurement v"
 
-// measurement is the MRENCLAVE of a version.
-func measurement(version int) string {
+// Measurement is the MRENCLAVE of a version, of which this one is 1.
+func Measurement(version int) string {
 	m := sha256.Sum256(fmt.Append(nil, measurementLabel, version))
 	return hex.EncodeToString(m[:])
 }
 
-// buildPrograms builds both versions into dir.
-func buildPrograms(dir string) error {
-	this, next = filepath.Join(dir, "this.exe"), filepath.Join(dir, "next.exe") // the name that Windows wants will do everywhere
+// Build builds this version as one file and the next one as another, for a test of
+// a package two folders below the module's. dir is for what it needs meanwhile.
+func Build(dir, this, next string) error {
 	if err := goBuild("-o", this, module+"/cmd/holdfast"); err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func nextVersion(dir string) (replaced map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.replaced, errors.Join(o.put("trusted/internal/command/command.pb.go", code), o.edit(), o.add("testdata/next"))
+	return o.replaced, errors.Join(o.put("trusted/internal/command/command.pb.go", code), o.edit(), o.add(filepath.Join(root, "test", "versions", "testdata", "next")))
 }
 
 // An overlay is a set of files that stand for others of the module.

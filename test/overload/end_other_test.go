@@ -1,6 +1,6 @@
 //go:build !linux
 
-package domain_test
+package overload_test
 
 import "os/exec"
 

@@ -1,0 +1,118 @@
+package replica
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A lane shares what costs a round trip among all who wait for it. One round is
+// under way at a time; who comes meanwhile waits for the next.
+//
+// Where many come, the next one waits for more of them, since a round costs what
+// a request does. It does so for a moment only, and never for the few who ask
+// one after the other.
+type lane struct {
+	attempt func(context.Context) (point, error)
+	limit   time.Duration
+	spawn   func(func()) bool
+	ctx     context.Context // of the owner
+
+	mu     sync.Mutex
+	next   *round        // that who comes now waits for
+	busy   bool          // one is under way, or about to be
+	crowd  int           // how many wait lately, in the round under way and for the next
+	enough chan struct{} // holds one token when the next need not wait for more
+}
+
+const (
+	crowdFrom   = 4                    // who come in fewer are not waited for
+	crowdEnough = 16                   // with so many a round costs each of them little
+	crowdWait   = 1 * time.Millisecond // for more to come
+)
+
+// A round is one attempt. It began after all who wait for it came.
+type round struct {
+	done    chan struct{}
+	at      point
+	err     error
+	callers int
+}
+
+func newLane(owner *Replica, limit time.Duration, attempt func(context.Context) (point, error)) *lane {
+	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, enough: make(chan struct{}, 1)}
+}
+
+// join returns the next round.
+func (l *lane) join() *round {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		l.next = &round{done: make(chan struct{})}
+	}
+	rd := l.next
+	if rd.callers++; rd.callers == l.wanted() {
+		select {
+		case l.enough <- struct{}{}:
+		default: // a token is there
+		}
+	}
+	if l.busy {
+		return rd
+	}
+	if l.busy = l.spawn(l.run); !l.busy {
+		l.next = nil
+		rd.err = errStopping
+		close(rd.done)
+	}
+	return rd
+}
+
+// wanted is how many are to wait for a round that begins at once: most of those
+// who were there lately.
+func (l *lane) wanted() int {
+	if l.crowd < crowdFrom {
+		return 1
+	}
+	return min(crowdEnough, l.crowd*3/4)
+}
+
+// run makes rounds until nobody waits for one.
+func (l *lane) run() {
+	for rd := l.begin(); rd != nil; rd = l.begin() {
+		ctx, cancel := context.WithTimeout(l.ctx, l.limit)
+		rd.at, rd.err = l.attempt(ctx)
+		cancel()
+		l.end(rd)
+	}
+}
+
+// begin takes up the round that somebody waits for, nil if nobody does. Nobody
+// joins it any more.
+func (l *lane) begin() *round {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next != nil && l.next.callers < l.wanted() {
+		l.mu.Unlock()
+		pause(l.ctx, crowdWait, l.enough)
+		l.mu.Lock()
+	}
+	rd := l.next
+	l.next, l.busy = nil, rd != nil
+	select {
+	case <-l.enough: // it was for this round
+	default:
+	}
+	return rd
+}
+
+func (l *lane) end(rd *round) {
+	l.mu.Lock()
+	now := rd.callers
+	if l.next != nil {
+		now += l.next.callers
+	}
+	l.crowd = max(now, l.crowd*7/8)
+	l.mu.Unlock()
+	close(rd.done)
+}
