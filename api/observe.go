@@ -16,8 +16,8 @@ type Observer interface {
 
 // A Gate lets requests in as long as the node can take more on.
 type Gate interface {
-	// Enter lets a request in, who must Leave. The error is Exhausted, and may take
-	// its time.
+	// Enter lets a request in, who must Leave. It waits for nothing but the request's
+	// turn. The error is Exhausted, and comes at once.
 	Enter(ctx context.Context) error
 	Leave()
 }

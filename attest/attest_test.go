@@ -39,7 +39,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-var purposes = []attest.Purpose{attest.ForSelf, attest.ForBootstrap, attest.ForNode, attest.ForService, attest.ForWorkload, attest.ForEnrolment, attest.ForChallenge}
+var purposes = []attest.Purpose{attest.ForSelf, attest.ForBootstrap, attest.ForNode, attest.ForService, attest.ForWorkload, attest.ForEnrolment, attest.ForRecovery, attest.ForBackup, attest.ForChallenge}
 
 // TestReportDataVectors fixes what is signed, for other implementations too.
 func TestReportDataVectors(t *testing.T) {

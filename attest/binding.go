@@ -19,6 +19,7 @@ const (
 	ForWorkload  Purpose = "workload"  // a client to the domain: the key of its certificate
 	ForEnrolment Purpose = "enrolment" // a client to the domain, for a first credential
 	ForRecovery  Purpose = "recovery"  // a new node to who holds shares: its key, and the one that shares are sealed to
+	ForBackup    Purpose = "backup"    // a node to whoever restores: what a backup that it made says in clear
 	ForChallenge Purpose = "challenge" // a node for whoever asks, for a challenge of the asker's
 )
 

@@ -7,24 +7,68 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
+	"os"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/attest/sgx"
+	"github.com/holdfast-kms/holdfast/attest/simtee"
 	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/govern/governtest"
 	"github.com/holdfast-kms/holdfast/kms"
 )
 
+var verifiers = attest.Verifiers{SGX: sgx.Verify}
+
+// machines are simulated ones that quote for a program: the domain's, and another.
+var machines = sync.OnceValue(func() [2]*simtee.Platform {
+	var out [2]*simtee.Platform
+	root := simtee.NewRoot()
+	for i := range out {
+		dir, err := os.MkdirTemp("", "machine")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		if out[i], err = (simtee.Config{Measurement: [32]byte{byte(i + 1)}, Root: root}).Create(dir); err != nil {
+			panic(err)
+		}
+	}
+	return out
+})
+
+// quoteOf quotes on a machine as of the time of h.
+func quoteOf(i int, h *backup.Header) func([64]byte) (attest.Evidence, error) {
+	return func(reportData [64]byte) (attest.Evidence, error) {
+		return machines()[i].Evidence(attest.SGX, reportData, h.Time)
+	}
+}
+
 // header is one with everything in it, of a domain that r founded.
 func header(t testing.TB) (*governtest.Rulers, *backup.Header) {
 	t.Helper()
+	r, h := unproved(t)
+	if err := h.Prove(r.Founding.Policy.Digest(), quoteOf(0, h)); err != nil {
+		t.Fatal(err)
+	}
+	return r, h
+}
+
+func unproved(t testing.TB) (*governtest.Rulers, *backup.Header) {
+	t.Helper()
 	r := governtest.Recoverable(t)
-	bootstrap, policy := r.Found(kms.NodeID{1}, r.Policy(make([]byte, 32), time.Unix(1_700_000_000, 0)))
+	program := machines()[0].Measurement()
+	bootstrap, policy := r.Found(kms.NodeID{1}, r.Policy(program[:], time.Unix(1_700_000_000, 0)))
 	h := &backup.Header{Domain: r.Founding.Domain, Generation: 1, Time: time.Unix(1_700_000_000, 5).UTC(), Salt: bytes.Repeat([]byte{3}, backup.SaltSize),
 		Head:    govern.Head{Term: 2, Index: 9, Digest: govern.Digest{4}, PolicySerial: 1},
 		Charter: r.Charter.Canonical(), Bootstrap: bootstrap, Policy1: policy, Policy: policy,
@@ -46,15 +90,15 @@ func TestHeader(t *testing.T) {
 	if err != nil || digest != sha256.Sum256(b) {
 		t.Fatalf("digest %x, %v", digest, err)
 	}
-	if d := cmp.Diff(h, got); d != "" {
+	if d := cmp.Diff(h, got, cmpopts.IgnoreUnexported(backup.Header{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	rules, err := got.Rules(r.Charter)
-	if err != nil || rules.Domain != h.Domain || rules.Policy.Serial != 1 || !got.SameRecovery(rules) {
+	rules, err := got.Rules(r.Charter, verifiers)
+	if err != nil || rules.Domain != h.Domain || !rules.Maker.Simulated || rules.Policy.Serial != 1 || !got.SameRecovery(rules) {
 		t.Errorf("rules: %+v, %v", rules, err)
 	}
 	other, _ := header(t)
-	if _, err := got.Rules(other.Charter); !errors.Is(err, kms.Denied) {
+	if _, err := got.Rules(other.Charter, verifiers); !errors.Is(err, kms.Denied) {
 		t.Errorf("under another charter: %v", err)
 	}
 	for name, edit := range map[string]func(*backup.Header){
@@ -67,8 +111,82 @@ func TestHeader(t *testing.T) {
 	} {
 		_, h := header(t)
 		edit(h)
-		if _, err := h.Rules(r.Charter); err == nil {
+		if _, err := h.Rules(r.Charter, verifiers); err == nil {
 			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// TestMaker: a header is taken as that of a program that its policy admits, which
+// made exactly this one at its time, and as nobody else's.
+func TestMaker(t *testing.T) {
+	r, whole := header(t)
+	policy := r.Founding.Policy.Digest()
+	for name, tt := range map[string]struct {
+		edit func(*backup.Header)
+		kind error // nil: taken
+	}{
+		"as it was made":          {func(*backup.Header) {}, nil},
+		"no evidence":             {func(h *backup.Header) { h.Evidence = attest.Evidence{} }, kms.Denied},
+		"another time":            {func(h *backup.Header) { h.Time = h.Time.Add(time.Nanosecond) }, attest.WrongReportData},
+		"another salt":            {func(h *backup.Header) { h.Salt = bytes.Repeat([]byte{4}, backup.SaltSize) }, attest.WrongReportData},
+		"another recovery key":    {func(h *backup.Header) { h.Recovery.Public = []byte("mine") }, attest.WrongReportData},
+		"another secret":          {func(h *backup.Header) { h.Generations[1].Checksum = bytes.Repeat([]byte{2}, 32) }, attest.WrongReportData},
+		"another head":            {func(h *backup.Header) { h.Head.Index++ }, attest.WrongReportData},
+		"under another policy":    {func(h *backup.Header) { _ = h.Prove(govern.Digest{1}, quoteOf(0, h)) }, attest.WrongReportData},
+		"by another program":      {func(h *backup.Header) { _ = h.Prove(policy, quoteOf(1, h)) }, attest.IdentityNotAdmitted},
+		"after the collateral":    {func(h *backup.Header) { late(h, policy, time.Hour*24*365*40) }, kms.Denied},
+		"for another purpose":     {func(h *backup.Header) { h.Evidence, _ = quoteOf(0, h)([64]byte{}) }, attest.WrongReportData},
+		"a quote with a flip":     {func(h *backup.Header) { q := bytes.Clone(h.Evidence.Quote); q[100] ^= 1; h.Evidence.Quote = q }, kms.Denied},
+		"no collateral any more":  {func(h *backup.Header) { h.Evidence.Collateral = nil }, attest.MissingCollateral},
+		"a quote, but of nothing": {func(h *backup.Header) { h.Evidence.Quote = []byte("quote") }, kms.Denied},
+	} {
+		h := *whole
+		h.Generations = slices.Clone(whole.Generations)
+		recovery := *whole.Recovery
+		h.Recovery = &recovery
+		tt.edit(&h)
+		b, err := h.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := backup.Read(bytes.NewReader(b))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		rules, err := got.Rules(r.Charter, verifiers)
+		switch {
+		case tt.kind == nil && err != nil, tt.kind != nil && (!errors.Is(err, kms.Denied) || !errors.Is(err, tt.kind) || kms.HintOf(err) == "" || rules != nil):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// late proves a header for its own time, and shows collateral of long before.
+func late(h *backup.Header, policy govern.Digest, by time.Duration) {
+	then := *h
+	h.Time = h.Time.Add(by)
+	_ = h.Prove(policy, quoteOf(0, &then))
+}
+
+// TestEvidenceIsLast: what the evidence is for is all before it, so nothing may be
+// behind it, nor any second one, that a parser would take into account.
+func TestEvidenceIsLast(t *testing.T) {
+	_, h := header(t)
+	b, err := h.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := b[len(backup.Magic)+4:]
+	for name, tail := range map[string][]byte{
+		"another policy":   protowire.AppendBytes(protowire.AppendTag(nil, 14, protowire.BytesType), []byte("{}")),
+		"more evidence":    protowire.AppendBytes(protowire.AppendTag(nil, 30, protowire.BytesType), nil),
+		"an unknown field": protowire.AppendVarint(protowire.AppendTag(nil, 31, protowire.VarintType), 1),
+	} {
+		all := append(bytes.Clone(body), tail...)
+		front := binary.BigEndian.AppendUint32([]byte(backup.Magic), uint32(len(all)))
+		if _, _, err := backup.Read(bytes.NewReader(append(front, all...))); !errors.Is(err, kms.Invalid) {
+			t.Errorf("%s behind the evidence: %v", name, err)
 		}
 	}
 }
@@ -87,6 +205,7 @@ func TestHeaderRefused(t *testing.T) {
 		"a retired one that is there": func(h *backup.Header) { h.Generations[0].Sealed = []byte{1} },
 		"no threshold":                func(h *backup.Header) { h.Recovery.Threshold = 0 },
 		"a threshold above all":       func(h *backup.Header) { h.Recovery.Threshold = 4 },
+		"endless collateral":          func(h *backup.Header) { h.Evidence.Collateral = make([]byte, 1<<20+1) },
 		"no shares":                   func(h *backup.Header) { h.Recovery.Shares = nil },
 	} {
 		_, h := header(t)

@@ -3,10 +3,11 @@
 // backup: that takes a master secret, which only a node holds.
 //
 // What it guarantees: parsers are bounded and strict; what a backup says of who
-// rules is verified from the charter on (Header.Rules); a share leaves its holder
-// only sealed to a key that verified evidence binds to a program that the policy
-// admits (Request.Verify), for one node of one domain. What else a header says is
-// a claim until a node has opened the backup: all of it is bound to the content.
+// rules is verified from the charter on, and that a program which the policy then
+// admitted has made the backup by its evidence (Header.Rules); a share leaves its
+// holder only sealed to a key that verified evidence binds to a program that the
+// policy admits (Request.Verify), for one node of one domain. That the content is
+// what the header says, a node finds that opens it: all of the header is bound to it.
 //
 // # The form of a backup
 //
@@ -26,6 +27,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	holdfastv1 "github.com/holdfast-kms/holdfast/proto/holdfast/v1"
@@ -46,6 +48,8 @@ const (
 	maxAmendments  = 256
 	maxGenerations = 4096
 	checksumSize   = 32
+	maxQuote       = 64 << 10
+	maxCollateral  = 1 << 20
 )
 
 // A Header is what a backup says in clear.
@@ -61,6 +65,12 @@ type Header struct {
 
 	Generations []Generation
 	Recovery    *Recovery // nil: the domain has no recovery keys
+
+	// Evidence is that of the node that made the backup, for all of the above: see
+	// Prove. Without it the backup may be anybody's.
+	Evidence attest.Evidence
+
+	sum [32]byte // SHA-256 of what was read before the evidence
 }
 
 // A Generation is what a backup says of a generation of the master secret.
@@ -86,9 +96,12 @@ type Share struct {
 
 // Encode prints the header as it begins a backup.
 func (h *Header) Encode() ([]byte, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(h.proto())
+	b, err := h.body()
+	if err == nil {
+		b, err = h.appendEvidence(b)
+	}
 	if err != nil {
-		return nil, kms.Errorf(kms.Internal, "encoding a backup's header: %w", err)
+		return nil, err
 	}
 	if len(b) > MaxHeader {
 		return nil, kms.Errorf(kms.TooLarge, "the backup's header has %d bytes, at most %d are read", len(b), MaxHeader)
@@ -134,6 +147,10 @@ func bad(field string) error {
 }
 
 func parseHeader(b []byte) (*Header, error) {
+	body, err := beforeEvidence(b)
+	if err != nil {
+		return nil, err
+	}
 	var p holdfastv1.BackupHeader
 	if err := proto.Unmarshal(b, &p); err != nil {
 		return nil, bad("")
@@ -142,7 +159,9 @@ func parseHeader(b []byte) (*Header, error) {
 		return nil, kms.Errorf(kms.Invalid, "the backup is of version %d, this program reads %d", v, Version).WithField("version")
 	}
 	h := &Header{Generation: p.GetGeneration(), Time: time.Unix(0, p.GetTime()).UTC(), Salt: p.GetSalt(), Charter: p.GetCharter(),
-		Bootstrap: p.GetBootstrap(), Policy1: p.GetPolicy_1(), Policy: p.GetPolicy(), Amendments: p.GetAmendments()}
+		Bootstrap: p.GetBootstrap(), Policy1: p.GetPolicy_1(), Policy: p.GetPolicy(), Amendments: p.GetAmendments(), sum: sha256.Sum256(body)}
+	ev := p.GetEvidence()
+	h.Evidence = attest.Evidence{TEE: attest.TEE(ev.GetTee()), Quote: ev.GetQuote(), Collateral: ev.GetCollateral()}
 	head := p.GetHead()
 	h.Head = govern.Head{Term: head.GetTerm(), Index: head.GetIndex(), PolicySerial: head.GetPolicySerial()}
 	switch {
@@ -154,6 +173,8 @@ func parseHeader(b []byte) (*Header, error) {
 		return nil, bad("salt")
 	case len(h.Amendments) > maxAmendments:
 		return nil, bad("amendments")
+	case len(ev.GetQuote()) > maxQuote || len(ev.GetCollateral()) > maxCollateral:
+		return nil, bad("evidence")
 	}
 	if err := h.readGenerations(p.GetGenerations()); err != nil {
 		return nil, err
@@ -221,12 +242,28 @@ type Rules struct {
 	Domain   kms.DomainID
 	Standing govern.Standing
 	Policy   *govern.Policy
+	Maker    attest.Claims // what made the backup that says so; none where no backup does
 }
 
 // Rules verifies the documents of a backup, from a charter that the reader has
-// from elsewhere over bootstrap and amendments to the policy in force then. The
-// error is that of govern, and Denied where they are not those of the backup.
-func (h *Header) Rules(charter *govern.Charter) (*Rules, error) {
+// from elsewhere over bootstrap and amendments to the policy in force then, and that
+// a program which that policy admitted at the time has made the backup. Whether it may
+// have been a simulated one is the policy's word, and then the caller's. The error is
+// that of govern, and Denied where the documents are not those of the backup or its
+// maker is not proved.
+func (h *Header) Rules(charter *govern.Charter, verifiers attest.Verifiers) (*Rules, error) {
+	rules, err := h.documents(charter)
+	if err != nil {
+		return nil, err
+	}
+	rules.Maker, err = h.verify(rules.Policy, verifiers)
+	if err != nil {
+		return nil, err
+	}
+	return rules, nil
+}
+
+func (h *Header) documents(charter *govern.Charter) (*Rules, error) {
 	if string(h.Charter) != string(charter.Canonical()) {
 		return nil, kms.Errorf(kms.Denied, "the backup is of a domain under another charter").WithField("charter").
 			WithHint("give the charter that the domain was founded on")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -40,6 +41,11 @@ type shownBackup struct {
 	Threshold   int          `json:"threshold"`
 	Holders     []string     `json:"holders,omitempty"` // key ids, in the order of the shares' numbers
 	Recoverable bool         `json:"recoverable"`       // when every node is lost
+
+	Charter govern.Digest  `json:"charter_digest"`
+	Maker   *attest.Claims `json:"maker,omitempty"` // under the backup's own documents; absent: no node of that domain is proved to have made it
+	Cause   string         `json:"cause,omitempty"` // why not
+	Hint    string         `json:"hint,omitempty"`
 }
 
 // Run has a backup made, and writes it: all of it, or nothing.
@@ -114,12 +120,47 @@ func (s *session) showBackup(path string) error {
 			doc.Holders = append(doc.Holders, share.Key)
 		}
 	}
+	doc.judge(h)
 	return s.show(doc, func(w io.Writer) { printBackup(w, doc) })
+}
+
+// judge says what made the backup, by the documents in it: that they are those of
+// the domain, their charter's digest tells who knows it.
+func (b *shownBackup) judge(h *backup.Header) {
+	charter, err := govern.ParseCharter(h.Charter)
+	if err == nil {
+		b.Charter = charter.Digest()
+		var rules *backup.Rules
+		if rules, err = h.Rules(charter, teeVerifiers); err == nil {
+			b.Maker = &rules.Maker
+			return
+		}
+	}
+	b.Cause, b.Hint = err.Error(), kms.HintOf(err)
+}
+
+// makerText names the program that made a backup.
+func (b *shownBackup) makerText() string {
+	if b.Maker == nil {
+		return "NOBODY KNOWS, so nobody can restore it: " + oneLine(b.Cause)
+	}
+	kind := "genuine"
+	if b.Maker.Debug {
+		kind = "UNDER A DEBUGGER: its host may have made it"
+	}
+	if b.Maker.Simulated {
+		kind = "SIMULATED: anybody may have made it"
+	}
+	return fmt.Sprintf("a program on %s, %s, that policy %d of charter %.16s admitted", b.Maker.TEE, kind, b.Head.PolicySerial, b.Charter)
 }
 
 func printBackup(w io.Writer, b shownBackup) {
 	fmt.Fprintf(w, "backup\t%s\ndomain id\t%s\nmade\t%s\ngeneration\t%d\n", b.File, b.Domain, timeText(b.Time), b.Generation)
 	printHead(w, b.Head)
+	fmt.Fprintf(w, "made by\t%s\n", b.makerText())
+	if b.Hint != "" {
+		fmt.Fprintf(w, "hint\t%s\n", b.Hint)
+	}
 	if !b.Recoverable {
 		fmt.Fprintln(w, "when every node is lost\tnobody can open it: the domain has no recovery keys")
 		return

@@ -111,7 +111,7 @@ func withClient(cfg client.Config, do func(*client.Client) error) error {
 
 type credentialCreateCmd struct {
 	Name        string        `placeholder:"TEXT" help:"What it is for; shown in lists."`
-	Permissions permissions   `required:"" placeholder:"LIST" help:"What it may do: use, manage, secrets and read, with commas. No more than the credential that makes it."`
+	Permissions permissions   `required:"" placeholder:"LIST" help:"What it may do: use, manage, secrets, values (read secrets alone) and read, with commas. No more than the credential that makes it."`
 	Expires     time.Duration `placeholder:"TIME" help:"When it ends, from now, such as 720h. Without it, never."`
 	Out         string        `required:"" placeholder:"FILE" help:"The credentials file to make, for whoever is to have it."`
 

@@ -141,6 +141,17 @@ func (term *terminal) removes(d *trustedtest.Domain, n *trustedtest.Node, id str
 	if out := term.ok("", "node", "list", "--all"); !strings.Contains(out, "removed by order") || strings.Contains(out, "newcomer") {
 		term.t.Errorf("the list:\n%s", out)
 	}
+	id = d.Nodes[1].Server().Status().Node.String()
+	drain := term.path("drain")
+	if o := term.run("", "node", "drain", id[:16], "--operator", term.path("operator.key"), "--out", drain); o.status != 0 || !strings.Contains(o.stderr, "drain-node "+id) {
+		term.t.Errorf("signed: %+v", o)
+	}
+	if out := term.ok("", "domain", "submit", drain); !strings.Contains(out, "drained  "+id) {
+		term.t.Errorf("printed %q", out)
+	}
+	if o := term.run("", "node", "drain", d.Nodes[0].Server().Status().Node.String(), "--operator", term.path("operator.key")); o.status == 0 || !strings.Contains(o.stderr, "would have none left") {
+		term.t.Errorf("the last one: %+v", o)
+	}
 	if o := term.run("", "domain", "submit", order); o.status == 0 || !strings.Contains(o.stderr, "exists already") && !strings.Contains(o.stderr, "removed already") && !strings.Contains(o.stderr, "obeyed") {
 		term.t.Errorf("again: %+v", o)
 	}

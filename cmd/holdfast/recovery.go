@@ -53,6 +53,7 @@ type claimFlags struct {
 	Backup         string `placeholder:"FILE" help:"A backup of the domain: it has the documents that rule it, as they were signed, and the shares."`
 	To             string `required:"" placeholder:"FILE" help:"What the node wrote that is to carry the domain on."`
 	AllowSimulated bool   `help:"Take a simulated platform, which protects nothing."`
+	Behind         bool   `help:"Go by the policy that these documents say is in force, although a later one was seen: what was expelled since counts again."`
 }
 
 // verified is what a node shows, once it holds.
@@ -63,9 +64,12 @@ type verified struct {
 	claims  attest.Claims
 }
 
-func (c *claimFlags) verify(at time.Time) (*verified, error) {
+func (c *claimFlags) verify(s *session, at time.Time) (*verified, error) {
 	v := &verified{}
 	err := c.readRules(v)
+	if err == nil {
+		err = c.notBehind(s, v.rules)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +98,24 @@ func (c *claimFlags) readRules(v *verified) error {
 	if v.header, err = readBackup(c.Backup); err != nil {
 		return err
 	}
-	if v.rules, err = v.header.Rules(charter); err != nil {
+	if v.rules, err = v.header.Rules(charter, teeVerifiers); err != nil {
 		return because(err, kms.HintOf(err), c.Backup)
 	}
+	if m := v.rules.Maker; (m.Simulated || m.Debug) && !c.AllowSimulated {
+		return problemf("to try things out, say --allow-simulated", "the backup was made on a simulated platform, or under a debugger: anybody may have made it")
+	}
 	return nil
+}
+
+// notBehind asks that no later policy was seen in force: whom that one has expelled,
+// these documents would take for a node of the domain.
+func (c *claimFlags) notBehind(s *session, r *backup.Rules) error {
+	highest, err := seenSerial(s, r.Standing.Charter, r.Domain)
+	if err != nil || r.Policy.Serial >= highest || c.Behind {
+		return err
+	}
+	return problemf("take a later backup, or the policy in force; --behind goes by this one all the same",
+		"policy %d is in force by these documents, and policy %d was seen in force", r.Policy.Serial, highest)
 }
 
 func (c *claimFlags) readDocuments(v *verified) error {
@@ -122,6 +140,7 @@ func (c *claimFlags) readDocuments(v *verified) error {
 
 type recoveryOpenCmd struct {
 	claimFlags
+	Recovery   string `required:"" placeholder:"FILE" help:"The recovery that owner and signers have signed: for this node, from this head."`
 	Key        string `required:"" placeholder:"FILE" help:"Your recovery key."`
 	Passphrase string `name:"passphrase-file" placeholder:"FILE" help:"File with the passphrase of the key, if it has one. Without it you are asked."`
 	Out        string `short:"o" required:"" placeholder:"FILE" help:"Where the share goes, sealed to that node: nobody else can open it."`
@@ -130,8 +149,8 @@ type recoveryOpenCmd struct {
 
 // Help is the rest of what --help says.
 func (recoveryOpenCmd) Help() string {
-	return "Give --backup: your share is in it. The evidence of the node is verified first: that it is a program that the domain's policy admits, on genuine hardware, and holds the key that your share is sealed to. " +
-		"Ask the owner and the signers whether that node is to carry the domain on, from that head, before you hand the share over."
+	return "Give --backup: your share is in it. The evidence of the node is verified first: that it is a program that the domain's policy admits, on genuine hardware, and holds the key that your share is sealed to; " +
+		"and that a program which that policy admitted has made the backup. The recovery has to be signed by the owner and the threshold of the signers, for that node and that head."
 }
 
 // A shownShare is what --json prints.
@@ -149,7 +168,10 @@ func (c *recoveryOpenCmd) Run(s *session) error {
 	if c.Backup == "" {
 		return misusef("name the backup that the node is to restore with --backup", "shares are in backups")
 	}
-	v, err := c.verify(time.Now())
+	v, err := c.verify(s, time.Now())
+	if err == nil {
+		err = c.wanted(v)
+	}
 	if err != nil {
 		return err
 	}
@@ -176,6 +198,26 @@ func (c *recoveryOpenCmd) Run(s *session) error {
 	})
 }
 
+// wanted asks that owner and signers want this node to carry the domain on, from
+// this head: that a genuine node shows itself says nothing of whose machine it is on.
+func (c *recoveryOpenCmd) wanted(v *verified) error {
+	envelope, _, err := readEnvelope(c.Recovery, govern.RecoveryType)
+	if err != nil {
+		return err
+	}
+	doc, err := v.rules.Standing.OpenRecovery(envelope)
+	switch {
+	case err != nil:
+		return because(err, kms.HintOf(err), c.Recovery)
+	case doc.Survivor != v.request.Node:
+		return problemf("hand the share to the node that owner and signers named", "the recovery is for node %s to carry the domain on, and this is node %s", doc.Survivor, v.request.Node)
+	case doc.Head != v.request.Head:
+		return problemf("ask owner and signers which backup they have seen", "the recovery names entry %d of term %d, and the node would go on from entry %d of term %d",
+			doc.Head.Index, doc.Head.Term, v.request.Head.Index, v.request.Head.Term)
+	}
+	return nil
+}
+
 type recoveryDraftCmd struct {
 	claimFlags
 	Out   string `short:"o" required:"" placeholder:"FILE" help:"Where the recovery goes, for owner and signers to sign."`
@@ -197,7 +239,7 @@ type shownRecovery struct {
 
 // Run verifies the node, and writes the document.
 func (c *recoveryDraftCmd) Run(s *session) error {
-	v, err := c.verify(time.Now())
+	v, err := c.verify(s, time.Now())
 	if err != nil {
 		return err
 	}

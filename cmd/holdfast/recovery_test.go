@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/backup"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/listen"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
@@ -48,7 +53,9 @@ func TestRecoveryCommands(t *testing.T) {
 	if out := term.ok("", "domain", "backup", "--key", term.path("operator.key"), "--out", saved); !strings.Contains(out, "2 of 3 shares") {
 		t.Errorf("backup: %s", out)
 	}
-	term.ok("", "recovery", "show", saved)
+	if out := term.ok("", "recovery", "show", saved); !strings.Contains(out, "SIMULATED: anybody") {
+		t.Errorf("show: %s", out)
+	}
 	if st := node.Server().Status(); st.LastBackup.IsZero() {
 		t.Error("status knows of no backup")
 	}
@@ -63,6 +70,13 @@ func TestRecoveryCommands(t *testing.T) {
 		t.Errorf("a simulated platform: %s", says)
 	}
 	claim = append(claim, "--allow-simulated")
+	unproved := term.write("unproved.backup", withoutEvidence(t, []byte(term.read("domain.backup"))), 0o644)
+	if says := term.fails(1, "", "recovery", "draft", "--charter", term.path("charter.json"), "--backup", unproved, "--to", request, "--allow-simulated", "--out", term.path("no.json")); !strings.Contains(says, "nothing proves") {
+		t.Errorf("a backup that anybody may have made: %s", says)
+	}
+	if out := term.ok("", "recovery", "show", unproved); !strings.Contains(out, "NOBODY KNOWS") {
+		t.Errorf("show: %s", out)
+	}
 	term.ok("", say("draft", "--out", term.path("recovery.json"))...)
 	term.ok("", "recovery", "sign", term.path("recovery.json"), "--key", term.path("owner.key"))
 	signed := term.path("recovery.signed.json")
@@ -70,12 +84,36 @@ func TestRecoveryCommands(t *testing.T) {
 		term.ok("", "recovery", "sign", signed, "--key", term.path(fmt.Sprintf("signer%d.key", i)))
 	}
 	var shares [][]byte
+	elsewhere := must(d.Machine().PrepareRestore([]byte(term.read("domain.backup"))))
+	for name, doc := range map[string][]byte{
+		"recovery is for node":    d.Recovery(elsewhere, nil),
+		"names entry":             d.Recovery(c, func(r *govern.Recovery) { r.Head.Index++ }),
+		"signature":               d.SignRecovery(c, nil, d.Rulers.Owner, d.Rulers.Signers[0]),
+		"takes a signed recovery": []byte(term.read("recovery.json")),
+	} {
+		path := term.write("other.json", doc, 0o644)
+		if says := term.fails(1, "", say("open-share", "--recovery", path, "--key", term.path("holder0.key"), "--out", term.path("no.share"))...); !strings.Contains(says, name) {
+			t.Errorf("a recovery that does not say so (%s): %s", name, says)
+		}
+	}
+	term.fails(2, "", say("open-share", "--key", term.path("holder0.key"), "--out", term.path("no.share"))...)
 	for i := range 2 {
-		term.ok("", say("open-share", "--key", term.path(fmt.Sprintf("holder%d.key", i)), "--out", term.path(fmt.Sprintf("%d.share", i)))...)
+		term.ok("", say("open-share", "--recovery", signed, "--key", term.path(fmt.Sprintf("holder%d.key", i)), "--out", term.path(fmt.Sprintf("%d.share", i)))...)
 		shares = append(shares, []byte(term.read(fmt.Sprintf("%d.share", i))))
 	}
-	if says := term.fails(1, "", say("open-share", "--key", term.path("owner.key"), "--out", term.path("no.share"))...); !strings.Contains(says, "no share") {
+	if says := term.fails(1, "", say("open-share", "--recovery", signed, "--key", term.path("owner.key"), "--out", term.path("no.share"))...); !strings.Contains(says, "no share") {
 		t.Errorf("by who holds none: %s", says)
+	}
+	later := c.Request.Head
+	later.PolicySerial++
+	if err := (heads{filepath.Join(term.dir, "holdfast", "heads")}).remember(c.Request.Domain, later); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"draft", "--out", term.path("old.json")}, {"open-share", "--recovery", signed, "--key", term.path("holder2.key"), "--out", term.path("old.share")}} {
+		if says := term.fails(1, "", say(words...)...); !strings.Contains(says, "was seen in force") {
+			t.Errorf("under an old policy: %s", says)
+		}
+		term.ok("", append(say(words...), "--behind")...)
 	}
 	if err := machine.Restore([]byte(term.read("domain.backup")), []byte(term.read("recovery.signed.json")), shares...); err != nil {
 		t.Fatal(err)
@@ -84,6 +122,17 @@ func TestRecoveryCommands(t *testing.T) {
 	if string(plain) != "secret" {
 		t.Errorf("opened to %q", plain)
 	}
+}
+
+// withoutEvidence is a backup of which nothing says who made it.
+func withoutEvidence(t *testing.T, from []byte) []byte {
+	t.Helper()
+	h, _, err := backup.Read(bytes.NewReader(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Evidence = attest.Evidence{}
+	return must(h.Encode())
 }
 
 // TestRecoverySignRemembers: no head is signed that is behind one that was.

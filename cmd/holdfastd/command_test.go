@@ -2,15 +2,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"log/slog"
 	"strings"
 	"testing"
 )
-
-func sum(b []byte) [32]byte { return sha256.Sum256(b) }
 
 func TestMisuse(t *testing.T) {
 	needed := []string{"--dir", "d", "--charter", "c"}

@@ -49,6 +49,7 @@ func TestJoin(t *testing.T) {
 	if got := stopSecond(); got != exitOK || !strings.Contains(g.log.String(), `"progress":"taking over the master secrets"`) {
 		t.Errorf("status %d\n%s", got, &g.log)
 	}
+	joining[1] = second.peers // where the first one looks for it
 	again, _ := g.serve(joining...)
 	if s := get(t, again); s.Node != two.Node || s.Voters != 2 {
 		t.Errorf("after a restart %+v, before %+v", s, two)

@@ -86,12 +86,16 @@ func (e *enclave) boot(t *testing.T) {
 	device.Go(func() { e.answer(t, in, quote) })
 	t.Cleanup(func() {
 		in.Close()
-		// The device may be waiting for somebody to read.
-		reader, err := os.OpenFile(quote, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		device.Wait()
-		if err == nil {
-			reader.Close()
+		// The device may be waiting for somebody to read, and be it more than a pipe holds.
+		reader, err := os.OpenFile(quote, os.O_RDWR|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		var drain sync.WaitGroup
+		drain.Go(func() { _, _ = io.Copy(io.Discard, reader) })
+		device.Wait()
+		reader.Close()
+		drain.Wait()
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 // TestFigures measures domains of three nodes, each a process of its own, for
 // docs/performance.md. It takes the machine for itself for some ten minutes:
 //
-//	HOLDFAST_FIGURES=1 go test ./test/perf -run Figures -v -timeout 20m
+//	HOLDFAST_FIGURES=1 go test ./test/perf -run Figures -v -timeout 30m
 //
 // Each part stands alone: -run Figures/Encrypt, Create, FailOver, Join. It
 // prints rows of tables, and judges nothing: what else the machine does moves

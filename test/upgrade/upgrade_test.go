@@ -213,7 +213,7 @@ func (s *site) notYet() {
 	s.t.Helper()
 	for _, p := range s.next {
 		status, _, stderr := s.tries(next, "key", "disable-all", "--url", p.URL)
-		if status == 0 || !strings.Contains(stderr, "run a program that does not know this yet") {
+		if status == 0 || !strings.Contains(stderr, "Not every node runs a program that knows this yet") {
 			s.t.Fatalf("a command that old nodes do not know: status %d, %s", status, stderr)
 		}
 	}

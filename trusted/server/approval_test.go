@@ -192,10 +192,15 @@ func TestApprovalBroughtAlong(t *testing.T) {
 	a, d := approved(t)
 	n := d.Machine()
 	claims := proves(t, n)
+	var before kms.Position
 	for name, r := range a.refusals(claims) {
 		err := n.Join(r.envelope)
 		if !errors.Is(err, r.kind) || !strings.Contains(err.Error(), r.says) {
 			t.Errorf("an approval %s: %v, want %v that says %q", name, err, r.kind, r.says)
+		}
+		e := toldOf(t, d.Nodes[0], d.Nodes[1], before)
+		if before = e.Position; e.Reason != string(kms.RefusedApproval) {
+			t.Errorf("an approval %s: told %+v", name, e)
 		}
 	}
 	if l, err := d.Nodes[0].Server().Nodes(ctx); err != nil || len(l.Nodes) != 2 {
@@ -209,6 +214,9 @@ func TestApprovalBroughtAlong(t *testing.T) {
 	other := d.Machine()
 	if err := other.Join(good); !errors.Is(err, kms.Exists) {
 		t.Errorf("another machine with an approval that was used: %v", err)
+	}
+	if e := toldOf(t, d.Nodes[0], n, before); e.Reason != string(kms.RefusedApproval) {
+		t.Errorf("told %+v", e)
 	}
 }
 

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"io"
 
+	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -19,7 +21,9 @@ import (
 // backup key of the newest master secret: without that, which a node of the domain
 // has, or shares of the recovery key, it is worth nothing. The errors are those of
 // govern, Exists (the order was obeyed before), Expired, Exhausted (another one is
-// being made here), Unavailable, and those of w; w then has a part that does not open.
+// being made here), Unavailable (also where the platform or the vendor's collateral
+// gives no evidence that holds at domain time), and those of w; w then has a part that
+// does not open.
 func (n *Node) BackupDomain(ctx context.Context, order []byte, w io.Writer) error {
 	if len(order) == 0 {
 		return kms.Errorf(kms.Invalid, "there is no order").WithField("order")
@@ -40,11 +44,38 @@ func (n *Node) BackupDomain(ctx context.Context, order []byte, w io.Writer) erro
 	if err := n.core.MayServe(view); err != nil {
 		return err
 	}
-	return n.writeBackup(view, w)
+	h, err := n.provedHeader(ctx, view)
+	if err != nil {
+		return err
+	}
+	return n.writeBackup(view, h, w)
 }
 
-func (n *Node) writeBackup(view *state.View, w io.Writer) error {
+// provedHeader is the header with this node's evidence for it: without, anybody who
+// knows the domain's documents could write a backup, under a master secret of his
+// own. One backup is made at a time, so it waits in no line. It is read and verified
+// as those will who restore, now that there is still a domain to make another one.
+func (n *Node) provedHeader(ctx context.Context, view *state.View) (*backup.Header, error) {
 	h := backupHeader(view)
+	if err := h.Prove(view.Policy().Digest(), func(reportData [64]byte) (attest.Evidence, error) { return n.cfg.evidence(ctx, reportData) }); err != nil {
+		return nil, err
+	}
+	front, err := h.Encode()
+	if err != nil {
+		return nil, err
+	}
+	again, _, err := backup.Read(bytes.NewReader(front))
+	if err == nil {
+		_, err = again.Rules(n.charter, verifiers)
+	}
+	if err != nil {
+		return nil, kms.Errorf(kms.Unavailable, "nobody could restore this backup: %w", err).
+			WithHint("see to the platform, its clock and where collateral comes from, and order it again; or order it from another node")
+	}
+	return h, nil
+}
+
+func (n *Node) writeBackup(view *state.View, h *backup.Header, w io.Writer) error {
 	front, err := h.Encode()
 	if err != nil {
 		return err

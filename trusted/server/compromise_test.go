@@ -384,7 +384,8 @@ func TestRemoveForCause(t *testing.T) {
 }
 
 // An older generation is declared compromised through a node that does not lead:
-// the one that does begins at once, though nothing has to be made anew but keys.
+// the one that does begins at once, though nothing has to be made anew but keys,
+// since the certificate authority was replaced meanwhile.
 func TestCompromiseToldToAnother(t *testing.T) {
 	t.Parallel()
 	d := trustedtest.NewDomain(t, 2)
@@ -397,6 +398,9 @@ func TestCompromiseToldToAnother(t *testing.T) {
 	}
 	o.rotate()
 	comesTrue(t, "all is wrapped under the newest generation", func() bool { m := o.secrets(); return len(m.Generations) == 2 && m.Left == 0 })
+	if _, err := follower.Server().ReplaceAuthority(ctx, o.signed(o.order(govern.DeedReplaceCA, 0, nil), d.Rulers.Operator)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := follower.Server().DeclareCompromise(ctx, o.compromiseOrder(0, time.Hour)); err != nil {
 		t.Fatal(err)
 	}

@@ -111,10 +111,8 @@ func (n *Node) canGo(ctx context.Context) error {
 
 // leave does what Drain says.
 func (n *Node) leave(ctx context.Context, waiting int) error {
-	if n.replica.Leads() {
-		if err := n.handOver(ctx); err != nil {
-			return err
-		}
+	if err := n.stopLeading(ctx); err != nil {
+		return err
 	}
 	n.finish(ctx, waiting)
 	stop, cancel := context.WithTimeout(ctx, stopAuditTime)
@@ -123,6 +121,19 @@ func (n *Node) leave(ctx context.Context, waiting int) error {
 		n.cfg.Logger.Warn("the audit log did not end in order", "cause", err)
 	}
 	return n.remove(ctx, &wire.Remove{Node: n.who.node[:], Reason: uint32(kms.NodeDrained)})
+}
+
+// stopLeading hands the lead over, if this node has it. Who is to take it may be
+// busy, so it is tried for some time.
+func (n *Node) stopLeading(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	for n.replica.Leads() {
+		if err := n.handOver(ctx); err != nil && (!errors.Is(err, kms.Unavailable) || !pause(ctx, removePause)) {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish waits until no more requests are under way than wait for this, or for as

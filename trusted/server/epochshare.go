@@ -31,7 +31,7 @@ func (m epochMembers) Share(ctx context.Context, view *state.View, epoch uint64)
 	var asking sync.WaitGroup
 	for _, id := range m.others(view) {
 		asking.Go(func() {
-			err := m.hand(ctx, view, id, m.handover(id, member.EpochSecret, epoch), s, &wire.Offer{Epoch: epoch})
+			err := m.hand(ctx, id, m.handover(id, member.EpochSecret, epoch), s, &wire.Offer{Epoch: epoch})
 			if err != nil {
 				m.node.cfg.Logger.Debug("a node did not take the secret of an epoch", "node", id.String(), "cause", err)
 			}

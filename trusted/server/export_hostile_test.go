@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
@@ -69,16 +71,20 @@ func (n *Node) TellRefusal() {
 	n.members.tellRefusal(context.Background(), n.members.refusals.last())
 }
 
-// RefusalTurns are turns of the clock that refusals are told by. It returns how
-// many of them told of one.
-func (n *Node) RefusalTurns(turns int) (told int) {
-	for range turns {
-		if c := n.members.refusals.turn(); c != nil {
-			told++
-			n.members.tellRefusal(context.Background(), c)
-		}
+// Refusals are those of a node that tells nobody.
+type Refusals struct{ r refusals }
+
+// Note has so many refused.
+func (r *Refusals) Note(times int) {
+	for range times {
+		r.r.note(nil, string(kms.RefusedOther))
 	}
-	return told
+}
+
+// Turn is a turn of the clock. ok: one is told, and how many were left out.
+func (r *Refusals) Turn() (leftOut uint64, ok bool) {
+	c := r.r.turn()
+	return c.GetLeftOut(), c != nil
 }
 
 // PeerKey is the node's own, as SubjectPublicKeyInfo.
@@ -135,13 +141,6 @@ func (n *Node) Post(to kms.NodeID, method string, ask, answer proto.Message) err
 	return n.members.call(context.Background(), to, method, ask, answer)
 }
 
-// Refuse has the node have refused another one so often.
-func (n *Node) Refuse(node kms.NodeID, times int) {
-	for range times {
-		n.members.refusals.note(node[:], string(kms.RefusedOther))
-	}
-}
-
 // Boot is the public key of the node's present start.
 func (n *Node) Boot() []byte { return n.members.boot.Public() }
 
@@ -159,4 +158,61 @@ func (n *Node) Candidates() int {
 	n.generations.mu.Lock()
 	defer n.generations.mu.Unlock()
 	return len(n.generations.candidates)
+}
+
+// Draw makes, or takes again, the next master secret as a rotation would, offers it to
+// the others, and returns it. No log hears of it.
+func (n *Node) Draw(ctx context.Context) ([]byte, error) {
+	g, view := n.generations, n.machine.View()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := view.Generation() + 1
+	if _, err := g.prepare(ctx, view, next, view.Generations()[next-1].Checksum); err != nil {
+		return nil, err
+	}
+	var b []byte
+	err := g.drawn.secret.Use(func(held []byte) error { b = append(b, held...); return nil })
+	return b, err
+}
+
+// TellOffers has the node tell took, instead of keeping it, of each generation that
+// another one hands it sealed for it.
+func (n *Node) TellOffers(took func(generation uint32)) {
+	m, mux := n.members, http.NewServeMux()
+	mux.Handle(member.MethodOffer, member.Handler(func(_ context.Context, ask *wire.Offer) (*wire.Held, error) {
+		if _, err := m.handover(n.who.node, member.MasterSecret, uint64(ask.GetGeneration())).Open(m.boot, ask.GetSealed()); err == nil {
+			took(ask.GetGeneration())
+		}
+		return &wire.Held{}, nil
+	}))
+	srv, l := m.channels.Server(mux), m.channels.Listener(member.Call)
+	n.channels.Go(func() { _ = srv.Serve(l) }) // until the channels are closed
+}
+
+// CandidatesLast has the node drop candidates so many entries after the last one came.
+func (n *Node) CandidatesLast(entries uint64) {
+	n.generations.mu.Lock()
+	defer n.generations.mu.Unlock()
+	n.generations.life = entries
+}
+
+// End has a node's part ended as the leader does it that is asked to by another one.
+func (n *Node) End(by, id kms.NodeID, why kms.Departure) error {
+	return n.members.end(context.Background(), by, &wire.Remove{Node: id[:], Reason: uint32(why)})
+}
+
+// Crowd fills the line of strangers' slow work until release is called.
+func (n *Node) Crowd() (release func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	full := make(chan struct{})
+	var once sync.Once
+	for range 2000 {
+		go func() {
+			if err := n.core.ForStranger(ctx, func() error { <-ctx.Done(); return nil }); errors.Is(err, kms.Exhausted) {
+				once.Do(func() { close(full) })
+			}
+		}()
+	}
+	<-full
+	return cancel
 }

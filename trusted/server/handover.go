@@ -49,13 +49,18 @@ func (m *members) taker(ctx context.Context) (*member.Conn, *state.View, error) 
 
 // mayHand says whether this node may hand a secret of the domain to a peer.
 func (m *members) mayHand(view *state.View, peer *member.Conn) error {
+	if err := m.mayHave(view, peer); err != nil {
+		return err
+	}
+	return m.node.core.MayServe(view)
+}
+
+// mayHave says whether a peer may have a secret of the domain from this node.
+func (m *members) mayHave(view *state.View, peer *member.Conn) error {
 	if _, ok := view.Member(peer.Peer()); !ok {
 		return kms.Errorf(kms.Denied, "not a member of the domain")
 	}
 	own, _, _ := m.node.standing.view()
-	if err := m.node.core.MayServe(view); err != nil {
-		return err
-	}
 	return view.Policy().MayReplicate(own, peer.Claims(), m.now())
 }
 
@@ -215,7 +220,7 @@ func (m *members) offer(ctx context.Context, view *state.View, next uint32, link
 	var asking sync.WaitGroup
 	for _, id := range m.others(view) {
 		asking.Go(func() {
-			refused := m.offerTo(ctx, view, id, next, link, s)
+			refused := m.offerTo(ctx, id, next, link, s)
 			mu.Lock()
 			defer mu.Unlock()
 			if refused == nil {
@@ -229,13 +234,15 @@ func (m *members) offer(ctx context.Context, view *state.View, next uint32, link
 	return holders, err
 }
 
-func (m *members) offerTo(ctx context.Context, view *state.View, to kms.NodeID, next uint32, link core.Link, s secret.Bytes) error {
-	return m.hand(ctx, view, to, m.handover(to, member.MasterSecret, uint64(next)), s, &wire.Offer{Generation: next, Checksum: link.Checksum})
+func (m *members) offerTo(ctx context.Context, to kms.NodeID, next uint32, link core.Link, s secret.Bytes) error {
+	return m.hand(ctx, to, m.handover(to, member.MasterSecret, uint64(next)), s, &wire.Offer{Generation: next, Checksum: link.Checksum})
 }
 
 // hand hands a secret to a member that the policy in force lets this node
-// replicate to, sealed for its present start.
-func (m *members) hand(ctx context.Context, view *state.View, to kms.NodeID, h member.Handover, s secret.Bytes, offer *wire.Offer) error {
+// replicate to, sealed for its present start. Who is a member, and which policy is
+// in force, is confirmed first: a host that cuts this node off from the others has
+// it give nothing to one whom they have expelled.
+func (m *members) hand(ctx context.Context, to kms.NodeID, h member.Handover, s secret.Bytes, offer *wire.Offer) error {
 	ctx, cancel := context.WithTimeout(ctx, offerTime)
 	defer cancel()
 	channel, err := m.channels.Dial(ctx, to, member.Call) // for its newest evidence
@@ -244,7 +251,11 @@ func (m *members) hand(ctx context.Context, view *state.View, to kms.NodeID, h m
 	}
 	defer channel.Close()
 	peer := channel.(*member.Conn)
-	if err := m.mayHand(view, peer); err != nil {
+	view, err := m.node.replica.View(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.mayHave(view, peer); err != nil { // that this node serves was asked before
 		return err
 	}
 	if offer.Sealed, err = h.Seal(peer.Boot(), s); err != nil {

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -249,6 +248,7 @@ func TestHostileJoiner(t *testing.T) {
 			j.ReplacedProof, _ = ecdsa.SignASN1(rand.Reader, s.key, digest[:])
 		}, kms.Denied, "prove", "replaces"},
 	}
+	var before kms.Position
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name == "in the place of a node, with its own proof" { // its channel may be there a little longer
@@ -265,8 +265,8 @@ func TestHostileJoiner(t *testing.T) {
 			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want %v with %q in it", err, tt.want, tt.says)
 			}
-			sponsor.Server().TellRefusal()
-			if e := lastRefusal(t, sponsor); e.Node != s.node || e.Reason != tt.reason {
+			e := toldOf(t, sponsor, sponsor, before)
+			if before = e.Position; e.Node != s.node || e.Reason != tt.reason {
 				t.Errorf("told of node %s: %q, want %s: %q", e.Node, e.Reason, s.node, tt.reason)
 			}
 			if n := len(sponsor.Server().Status().Nodes); n != 3 {
@@ -274,7 +274,7 @@ func TestHostileJoiner(t *testing.T) {
 			}
 		})
 	}
-	for _, method := range []string{member.MethodSecrets, member.MethodEpochs, member.MethodOffer, member.MethodRemove} {
+	for _, method := range []string{member.MethodSecrets, member.MethodEpochs, member.MethodOffer, member.MethodRemove, member.MethodDrain} {
 		if _, err := s.ask(sponsor, method, func([]byte) *wire.Join { return &wire.Join{} }); err == nil {
 			t.Errorf("a stranger can call %s", method)
 		}
@@ -294,76 +294,6 @@ func TestHostileJoiner(t *testing.T) {
 	d.Nodes[2].MustStart()
 	if e := lastRefusal(t, d.Nodes[2]); e.Reason != "replaces" {
 		t.Errorf("another node tells of %+v", e)
-	}
-}
-
-// lastRefusal is the newest event of a node that was refused.
-func lastRefusal(t *testing.T, on *trustedtest.Node) (last kms.Event) {
-	t.Helper()
-	err := on.Server().WatchEvents(ctx, kms.WatchRequest{Earliest: true, UntilNow: true}, func(batch kms.Events) error {
-		for _, e := range batch.Events {
-			if e.Kind == kms.EventNodeRefused {
-				last = e
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return last
-}
-
-// TestRefusalsAreFew: strangers who are refused, however many, put a few entries
-// into the log, and none is lost count of.
-func TestRefusalsAreFew(t *testing.T) {
-	t.Parallel()
-	d := trustedtest.NewDomain(t, 2)
-	sponsor := d.Nodes[0].Server()
-	s := newStranger(t, d)
-	flood := func() {
-		for range 4 {
-			if _, err := s.join(d.Nodes[0], func(j *wire.Join) { j.Evidence = nil }); !errors.Is(err, kms.Denied) {
-				t.Fatal(err)
-			}
-		}
-	}
-	flood()
-	eventually(t, func() (bool, error) { // by itself
-		if lastRefusal(t, d.Nodes[0]).Node != s.node {
-			return false, errors.New("nothing is told")
-		}
-		return true, nil
-	})
-	told, before := 0, lastRefusal(t, d.Nodes[0]).Position
-	const hour = 3600
-	for range hour / 10 {
-		sponsor.Refuse(s.node, 1000)
-		told += sponsor.RefusalTurns(10)
-	}
-	if told < 6 || told > 20 {
-		t.Errorf("%d of them were told in an hour", told)
-	}
-	flood()
-	sponsor.RefusalTurns(2 * hour)
-	var refused uint64
-	err := sponsor.WatchEvents(ctx, kms.WatchRequest{After: before, UntilNow: true}, func(batch kms.Events) error {
-		for _, e := range batch.Events {
-			if e.Kind == kms.EventNodeRefused {
-				refused += 1 + e.Number
-			}
-		}
-		return nil
-	})
-	if want := uint64(hour/10*1000 + 4); err != nil || refused < want || refused > want+4 {
-		t.Errorf("%d are told of or counted, of %d; %v", refused, want, err)
-	}
-	if n := sponsor.RefusalTurns(hour); n != 0 {
-		t.Errorf("%d were told though none was refused", n)
-	}
-	sponsor.Refuse(s.node, 1)
-	if n := sponsor.RefusalTurns(1); n != 1 {
-		t.Error("one after a quiet time is not told at once")
 	}
 }
 
@@ -397,14 +327,10 @@ func TestAnothersCertificate(t *testing.T) {
 		if _, err := s.shows(a, theirs, protocol); err == nil || !strings.Contains(err.Error(), "remote error: tls") {
 			t.Errorf("%s with another's certificate: %v", protocol, err)
 		}
-		eventually(t, func() (bool, error) {
-			d.Nodes[0].Server().TellRefusal()
-			if e := lastRefusal(t, d.Nodes[0]); e.Reason != "certificate" || e.Node != (kms.NodeID{}) || e.Position == before {
-				return false, fmt.Errorf("%+v is told", e)
-			}
-			before = lastRefusal(t, d.Nodes[0]).Position
-			return true, nil
-		})
+		e := toldOf(t, d.Nodes[0], d.Nodes[1], before)
+		if before = e.Position; e.Reason != "certificate" || e.Node != (kms.NodeID{}) {
+			t.Errorf("told %+v", e)
+		}
 	}
 }
 

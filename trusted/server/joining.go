@@ -200,7 +200,7 @@ func (a *applicant) identify() (err error) {
 func (a *applicant) beTakenIn(ctx context.Context) error {
 	for said := ""; ; {
 		err := a.askAll(ctx)
-		if err == nil || !errors.Is(err, kms.Unavailable) && !errors.Is(err, errWaiting) {
+		if err == nil || !a.passes(err) {
 			return err
 		}
 		if said != err.Error() { // again and again
@@ -222,11 +222,18 @@ func (a *applicant) askAll(ctx context.Context) (err error) {
 		attempt, cancel := context.WithTimeout(ctx, sponsorTime)
 		err = a.ask(attempt, socket)
 		cancel()
-		if !errors.Is(err, kms.Unavailable) {
+		if err == nil || !a.passes(err) {
 			return err
 		}
 	}
 	return err
+}
+
+// passes says whether a refusal may pass by itself: a member that has just lost its
+// leader knows for some seconds nothing that is current. An approval that is stale
+// stays it.
+func (a *applicant) passes(err error) bool {
+	return errors.Is(err, kms.Unavailable) || errors.Is(err, errWaiting) || errors.Is(err, kms.Stale) && len(a.Approval) == 0
 }
 
 // ask asks one member.

@@ -143,7 +143,7 @@ func (m *members) end(ctx context.Context, by kms.NodeID, r *wire.Remove) error 
 	}
 	cmd := &command.Command{Op: &command.Command_RemoveNode{RemoveNode: &command.RemoveNode{By: by[:], Node: id[:], Reason: r.GetReason(), Order: r.GetOrder()}}}
 	err = m.order(ctx, cmd)
-	if errors.Is(err, kms.Conflict) && m.voteCanGo(ctx, id, r) {
+	if errors.Is(err, kms.Conflict) && m.voteCanGo(ctx, by, id, r) {
 		m.busy.Lock() // reconcile would give it back
 		defer m.busy.Unlock()
 		if err = m.node.replica.RemoveServer(ctx, id); err == nil {
@@ -160,14 +160,14 @@ func (m *members) end(ctx context.Context, by kms.NodeID, r *wire.Remove) error 
 
 // voteCanGo reports whether a node can be taken out of the configuration before it
 // is removed: an order or the node itself says so, and another voter is left.
-func (m *members) voteCanGo(ctx context.Context, id kms.NodeID, r *wire.Remove) bool {
+func (m *members) voteCanGo(ctx context.Context, by, id kms.NodeID, r *wire.Remove) bool {
 	view, err := m.node.replica.View(ctx)
 	if err != nil || len(view.Voters()) != 2 || !slices.Contains(view.Voters(), id) {
 		return false
 	}
 	switch kms.Departure(r.GetReason()) {
 	case kms.NodeDrained:
-		return true
+		return by == id
 	case kms.NodeExpelled:
 		return view.CheckRemoval(id, r.GetOrder(), m.node.core.Now(view)) == nil
 	}

@@ -40,8 +40,8 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 	case 2:
 		s.Warnings = append(s.Warnings, "mode sealed: restoring an older state of both nodes together cannot be noticed",
 			"two nodes: the domain stops when either does; have a third one join")
-	default:
-		s.Warnings = append(s.Warnings, fmt.Sprintf("mode sealed: restoring an older state of %d of the %d nodes together cannot be noticed", s.Voters/2+1, s.Voters))
+	default: // so many any two majorities have in common
+		s.Warnings = append(s.Warnings, fmt.Sprintf("mode sealed: restoring an older state of %d of the %d nodes, while the network keeps others apart, cannot be noticed; mode rejoin has no such gap", s.Voters/2*2+2-s.Voters, s.Voters))
 	}
 }
 

@@ -79,12 +79,7 @@ func (m *members) followRules(ctx context.Context) {
 	now := rulesOf(m.node.machine.View())
 	m.channels.Enforce() // time passes, too
 	m.channels.Renew(ctx)
-	kept := m.kept.Load()
-	if now == nil || kept != nil && kept.newer(now) {
-		return // the log has not come so far yet: what is on the disk is not to fall back
-	}
-	m.kept.CompareAndSwap(kept, nil)
-	if old := m.written.Load(); old != nil && now.same(old) {
+	if old := m.written.Load(); now == nil || old != nil && now.same(old) {
 		return
 	}
 	if err := m.sealer.writeRules(now); err != nil {
@@ -92,6 +87,9 @@ func (m *members) followRules(ctx context.Context) {
 		return
 	}
 	m.written.Store(now)
+	if kept := m.kept.Load(); kept != nil && !kept.newer(now) {
+		m.kept.CompareAndSwap(kept, nil)
+	}
 }
 
 // follow puts in use what the domain has come to use, and takes from others what

@@ -30,15 +30,17 @@ type refusals struct {
 	pause, wait int                  // turns
 }
 
-// note has a refusal told, or counted where another one is about to be.
-func (r *refusals) note(node []byte, why string) {
+// note has a refusal told, or counted where another one is about to be. It reports
+// whether it is to be told.
+func (r *refusals) note(node []byte, why string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.next != nil {
 		r.next.LeftOut++
-		return
+		return false
 	}
 	r.next = &command.NoteRefusal{Node: node, Reason: why}
+	return true
 }
 
 // turn is one refusalTurn: it takes what is to be told now, if anything.
@@ -80,18 +82,22 @@ func (r *refusals) putBack(c *command.NoteRefusal) {
 }
 
 // refused notes that this node refused another one, unless the error is none that
-// counts: the other one only has to ask again.
+// counts: the other one only has to ask again. Strangers write the node's log no
+// more than the domain's: those that are counted are for who looks for them.
 func (m *members) refused(node kms.NodeID, err error) {
 	why := refusalWord(err)
 	if why == "" {
 		return
 	}
-	m.node.cfg.Logger.Warn("another node is refused", "node", node.String(), "reason", why, "cause", err)
-	if node == (kms.NodeID{}) {
-		m.refusals.note(nil, why)
+	var named []byte
+	if node != (kms.NodeID{}) {
+		named = node[:]
+	}
+	if m.refusals.note(named, why) {
+		m.node.cfg.Logger.Warn("another node is refused", "node", node.String(), "reason", why, "cause", err)
 		return
 	}
-	m.refusals.note(node[:], why)
+	m.node.cfg.Logger.Debug("another node is refused", "node", node.String(), "reason", why, "cause", err)
 }
 
 // tellRefusal puts a refusal through the log.

@@ -32,8 +32,9 @@ const (
 // keys. On the disk of a node of the domain, which holds master secrets, it shows
 // that node, and no shares are wanted. Of the backup only what is in clear is read.
 //
-// The errors are those of backup.Read and Header.Rules, Denied where the policy in
-// the backup does not admit this program, and Exists where the disk holds a node of
+// The errors are those of backup.Read and Header.Rules, so Denied where no node of
+// the domain is proved to have made the backup, Denied where the policy in it does not
+// admit this program, and Exists where the disk holds a node of
 // another domain.
 func PrepareRestore(ctx context.Context, cfg Config, from io.Reader) (*Claimant, error) {
 	r, err := openRestore(ctx, cfg, from)
@@ -100,8 +101,12 @@ func openRestore(ctx context.Context, cfg Config, from io.Reader) (*restoring, e
 	if r.header, r.digest, err = backup.Read(from); err != nil {
 		return nil, err
 	}
-	if r.rules, err = r.header.Rules(n.charter); err != nil {
+	if r.rules, err = r.header.Rules(n.charter, verifiers); err != nil {
 		return nil, err
+	}
+	if m := r.rules.Maker; (m.Simulated || m.Debug) && !cfg.Development {
+		return nil, kms.Errorf(kms.Denied, "the backup was made where a host has its way with the program: on a simulated platform, or under a debugger").WithField("evidence").
+			WithHint("take a backup that was made on genuine hardware, under a policy that demands it")
 	}
 	if err := r.rules.Policy.NodePolicy().Admit(n.ownClaims(), cfg.Clock.Now()); err != nil {
 		return nil, kms.Errorf(kms.Denied, "the policy in the backup does not admit this node: %w", err).WithHint(attest.ReasonOf(err).Hint())

@@ -200,7 +200,7 @@ func TestAllRolledBack(t *testing.T) {
 	p := newPast(t, d)
 	for _, n := range d.Nodes {
 		s := n.Server().Status()
-		if s.Protected || !strings.Contains(fmt.Sprint(s.Warnings), "restoring an older state of 2 of the 3 nodes together cannot be noticed") {
+		if s.Protected || !strings.Contains(fmt.Sprint(s.Warnings), "restoring an older state of 1 of the 3 nodes, while the network keeps others apart, cannot be noticed") {
 			t.Errorf("protected: %t, warnings %q", s.Protected, s.Warnings)
 		}
 	}

@@ -44,7 +44,10 @@ type generations struct {
 
 	mu         sync.Mutex // held by who changes which generations there are
 	candidates []candidate
-	unwritten  bool // the root file has other generations than the set
+	drawn      drawn
+	newest     uint64 // the last entry when one of them was made or offered
+	life       uint64 // how many entries later none of them can be named
+	unwritten  bool   // the root file has other generations than the set
 
 	statusMu sync.Mutex
 	trouble  error // why the last walk left something where it was
@@ -59,7 +62,7 @@ type generations struct {
 // newGenerations starts with what the root file had: which of it the domain knows,
 // the state has to say.
 func newGenerations(n *Node, s *sealer, set *root.Set, filed []candidate) *generations {
-	return &generations{node: n, sealer: s, set: set, candidates: filed, wake: make(chan struct{}, 1)}
+	return &generations{node: n, sealer: s, set: set, candidates: filed, wake: make(chan struct{}, 1), life: candidateLife}
 }
 
 // adopt compares the master secrets that the root file had with the chain that

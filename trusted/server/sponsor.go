@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/holdfast-kms/holdfast/attest"
+	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
@@ -17,7 +19,7 @@ import (
 )
 
 // strangers serves nodes that want to join. What they cost is bounded by the
-// channels and by the line for evidence.
+// channels, by the line for evidence, and by that of strangers' slow work.
 func (m *members) strangers() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(member.MethodIntroduce, member.Handler(m.introduce))
@@ -79,7 +81,7 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 
 func (m *members) takeIn(ctx context.Context, view *state.View, from *member.Conn, ask *wire.Join) (*wire.Joined, error) {
 	n, who := m.node, from.Peer()
-	claims, err := m.examine(view, from.Key(), ask)
+	claims, err := m.examine(ctx, view, from.Key(), ask)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +94,9 @@ func (m *members) takeIn(ctx context.Context, view *state.View, from *member.Con
 	}
 	if err != nil {
 		return nil, err
+	}
+	if nothingNew(view, who, ask, claims, replaces, proven) {
+		return joined(view, who, view.Index())
 	}
 	kept, err := claims.Encode()
 	if err != nil {
@@ -119,6 +124,27 @@ func (m *members) takeIn(ctx context.Context, view *state.View, from *member.Con
 	return joined(view, who, res.Index)
 }
 
+// nothingNew reports whether a node asks again that waits for an operator, as it
+// was put on record a while ago: it does every two seconds, and a host as often as
+// it likes, which is no reason for an entry in the log of all.
+func nothingNew(view *state.View, who kms.NodeID, ask *wire.Join, now attest.Claims, replaces kms.NodeID, proven bool) bool {
+	rec, there := view.Node(who)
+	if !there || rec.Member() || len(ask.GetApproval()) > 0 || rec.Replaces != replaces || rec.Proven != proven {
+		return false
+	}
+	unproven := false
+	if replaces != (kms.NodeID{}) {
+		if _, stands := view.Member(replaces); !stands {
+			return false
+		}
+		unproven = !proven
+	}
+	said := string(rec.Boot) == string(ask.GetBoot()) && rec.Socket == ask.GetSocket() && rec.API == ask.GetApi() && rec.Name == ask.GetName() && rec.Feature == ask.GetFeature()
+	shown := rec.Claims.SameProgram(now) && rec.Claims.EvaluationNumber == now.EvaluationNumber && rec.Claims.Status == now.Status && rec.Claims.ValidUntil.Equal(now.ValidUntil)
+	return said && shown && view.Time().Before(time.Unix(0, rec.Proved).Add(state.WaitingTime/4)) &&
+		(unproven || view.Policy().Admission == govern.AdmitApproved)
+}
+
 func joined(view *state.View, who kms.NodeID, index uint64) (*wire.Joined, error) {
 	rec, ok := view.Node(who)
 	if !ok {
@@ -130,16 +156,24 @@ func joined(view *state.View, who kms.NodeID, index uint64) (*wire.Joined, error
 // examine verifies a stranger's evidence: for its own key and start, this domain
 // and a challenge of the domain's, of a program that this node may hand the
 // master secret to.
-func (m *members) examine(view *state.View, key []byte, ask *wire.Join) (attest.Claims, error) {
+func (m *members) examine(ctx context.Context, view *state.View, key []byte, ask *wire.Join) (claims attest.Claims, err error) {
 	n := m.node
 	if _, err := n.sessions.Check(ask.GetChallenge(), n.core.Now(view)); err != nil {
 		return attest.Claims{}, refusedFor(kms.RefusedChallenge, err)
 	}
 	policy, now := view.Policy(), m.now()
 	want := member.ReportData(key, ask.GetBoot(), n.who.domain, ask.GetChallenge())
-	claims, err := verifiers.Verify(evidenceOf(ask.GetEvidence()), policy.NodePolicy().BoundTo(want), now)
+	err = n.core.ForStranger(ctx, func() error { // one challenge is good for many, for a minute
+		if claims, err = verifiers.Verify(evidenceOf(ask.GetEvidence()), policy.NodePolicy().BoundTo(want), now); err != nil {
+			return kms.Errorf(kms.Denied, "%w", err).WithHint(attest.ReasonOf(err).Hint())
+		}
+		return nil
+	})
+	if errors.Is(err, kms.Exhausted) { // it says nothing about this one
+		err = kms.Errorf(kms.Unavailable, "too many ask to join at once").WithHint("ask again")
+	}
 	if err != nil {
-		return attest.Claims{}, kms.Errorf(kms.Denied, "%w", err).WithHint(attest.ReasonOf(err).Hint())
+		return attest.Claims{}, err
 	}
 	own, _, _ := n.standing.view()
 	return claims, refusedFor(kms.RefusedReplication, policy.MayReplicate(own, claims, now))

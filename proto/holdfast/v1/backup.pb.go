@@ -121,13 +121,16 @@ type BackupHeader struct {
 	Time       int64                  `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"` // domain time, ns since 1970
 	Salt       []byte                 `protobuf:"bytes,6,opt,name=salt,proto3" json:"salt,omitempty"`  // 32 random bytes
 	// The documents that rule the domain, as they were signed.
-	Charter       []byte              `protobuf:"bytes,10,opt,name=charter,proto3" json:"charter,omitempty"`
-	Bootstrap     []byte              `protobuf:"bytes,11,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`
-	Policy_1      []byte              `protobuf:"bytes,12,opt,name=policy_1,json=policy1,proto3" json:"policy_1,omitempty"`
-	Amendments    [][]byte            `protobuf:"bytes,13,rep,name=amendments,proto3" json:"amendments,omitempty"`   // oldest first
-	Policy        []byte              `protobuf:"bytes,14,opt,name=policy,proto3" json:"policy,omitempty"`           // in force
-	Generations   []*BackupGeneration `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"` // in order of their numbers, from 0
-	Recovery      *BackupRecovery     `protobuf:"bytes,21,opt,name=recovery,proto3" json:"recovery,omitempty"`       // absent: the domain has no recovery keys
+	Charter     []byte              `protobuf:"bytes,10,opt,name=charter,proto3" json:"charter,omitempty"`
+	Bootstrap   []byte              `protobuf:"bytes,11,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`
+	Policy_1    []byte              `protobuf:"bytes,12,opt,name=policy_1,json=policy1,proto3" json:"policy_1,omitempty"`
+	Amendments  [][]byte            `protobuf:"bytes,13,rep,name=amendments,proto3" json:"amendments,omitempty"`   // oldest first
+	Policy      []byte              `protobuf:"bytes,14,opt,name=policy,proto3" json:"policy,omitempty"`           // in force
+	Generations []*BackupGeneration `protobuf:"bytes,20,rep,name=generations,proto3" json:"generations,omitempty"` // in order of their numbers, from 0
+	Recovery    *BackupRecovery     `protobuf:"bytes,21,opt,name=recovery,proto3" json:"recovery,omitempty"`       // absent: the domain has no recovery keys
+	// Of the node that made the backup, for the SHA-256 of all of the header before
+	// it. It is the last field, once.
+	Evidence      *Evidence `protobuf:"bytes,30,opt,name=evidence,proto3" json:"evidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,6 +252,13 @@ func (x *BackupHeader) GetGenerations() []*BackupGeneration {
 func (x *BackupHeader) GetRecovery() *BackupRecovery {
 	if x != nil {
 		return x.Recovery
+	}
+	return nil
+}
+
+func (x *BackupHeader) GetEvidence() *Evidence {
+	if x != nil {
+		return x.Evidence
 	}
 	return nil
 }
@@ -508,11 +518,11 @@ var File_holdfast_v1_backup_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_backup_proto_rawDesc = "" +
 	"\n" +
-	"\x18holdfast/v1/backup.proto\x12\vholdfast.v1\"+\n" +
+	"\x18holdfast/v1/backup.proto\x12\vholdfast.v1\x1a\x1aholdfast/v1/holdfast.proto\"+\n" +
 	"\x13BackupDomainRequest\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\tR\x05order\",\n" +
 	"\x14BackupDomainResponse\x12\x14\n" +
-	"\x05piece\x18\x01 \x01(\fR\x05piece\"\xba\x03\n" +
+	"\x05piece\x18\x01 \x01(\fR\x05piece\"\xed\x03\n" +
 	"\fBackupHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\fR\x06domain\x12\x1e\n" +
@@ -531,7 +541,8 @@ const file_holdfast_v1_backup_proto_rawDesc = "" +
 	"amendments\x12\x16\n" +
 	"\x06policy\x18\x0e \x01(\fR\x06policy\x12?\n" +
 	"\vgenerations\x18\x14 \x03(\v2\x1d.holdfast.v1.BackupGenerationR\vgenerations\x127\n" +
-	"\brecovery\x18\x15 \x01(\v2\x1b.holdfast.v1.BackupRecoveryR\brecovery\"s\n" +
+	"\brecovery\x18\x15 \x01(\v2\x1b.holdfast.v1.BackupRecoveryR\brecovery\x121\n" +
+	"\bevidence\x18\x1e \x01(\v2\x15.holdfast.v1.EvidenceR\bevidence\"s\n" +
 	"\n" +
 	"BackupHead\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
@@ -575,19 +586,21 @@ var file_holdfast_v1_backup_proto_goTypes = []any{
 	(*BackupGeneration)(nil),     // 4: holdfast.v1.BackupGeneration
 	(*BackupRecovery)(nil),       // 5: holdfast.v1.BackupRecovery
 	(*BackupShare)(nil),          // 6: holdfast.v1.BackupShare
+	(*Evidence)(nil),             // 7: holdfast.v1.Evidence
 }
 var file_holdfast_v1_backup_proto_depIdxs = []int32{
 	3, // 0: holdfast.v1.BackupHeader.head:type_name -> holdfast.v1.BackupHead
 	4, // 1: holdfast.v1.BackupHeader.generations:type_name -> holdfast.v1.BackupGeneration
 	5, // 2: holdfast.v1.BackupHeader.recovery:type_name -> holdfast.v1.BackupRecovery
-	6, // 3: holdfast.v1.BackupRecovery.shares:type_name -> holdfast.v1.BackupShare
-	0, // 4: holdfast.v1.BackupService.BackupDomain:input_type -> holdfast.v1.BackupDomainRequest
-	1, // 5: holdfast.v1.BackupService.BackupDomain:output_type -> holdfast.v1.BackupDomainResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	7, // 3: holdfast.v1.BackupHeader.evidence:type_name -> holdfast.v1.Evidence
+	6, // 4: holdfast.v1.BackupRecovery.shares:type_name -> holdfast.v1.BackupShare
+	0, // 5: holdfast.v1.BackupService.BackupDomain:input_type -> holdfast.v1.BackupDomainRequest
+	1, // 6: holdfast.v1.BackupService.BackupDomain:output_type -> holdfast.v1.BackupDomainResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_backup_proto_init() }
@@ -595,6 +608,7 @@ func file_holdfast_v1_backup_proto_init() {
 	if File_holdfast_v1_backup_proto != nil {
 		return
 	}
+	file_holdfast_v1_holdfast_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -2238,6 +2238,8 @@ type PutGeneration struct {
 	Order         []byte                 `protobuf:"bytes,4,opt,name=order,proto3" json:"order,omitempty"`                             // an operator's or the owner's envelope; empty: the policy's interval has passed
 	Holders       [][]byte               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`                         // ids of the voters that have it durably
 	Recovery      []byte                 `protobuf:"bytes,6,opt,name=recovery,proto3" json:"recovery,omitempty"`                       // the secret, sealed to the recovery key; empty: there is none
+	Removals      uint64                 `protobuf:"varint,7,opt,name=removals,proto3" json:"removals,omitempty"`                      // how many nodes had been removed when it was handed out
+	Since         uint64                 `protobuf:"varint,8,opt,name=since,proto3" json:"since,omitempty"`                            // the last entry that its proposer had applied before it did so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2312,6 +2314,20 @@ func (x *PutGeneration) GetRecovery() []byte {
 		return x.Recovery
 	}
 	return nil
+}
+
+func (x *PutGeneration) GetRemovals() uint64 {
+	if x != nil {
+		return x.Removals
+	}
+	return 0
+}
+
+func (x *PutGeneration) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 // Rewrap moves secrets to the current generation. It changes nothing that
@@ -7982,7 +7998,7 @@ const file_command_proto_rawDesc = "" +
 	"\tSetPolicy\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\"*\n" +
 	"\fSetAmendment\x12\x1a\n" +
-	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xb8\x01\n" +
+	"\benvelope\x18\x01 \x01(\fR\benvelope\"\xea\x01\n" +
 	"\rPutGeneration\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +
@@ -7992,7 +8008,9 @@ const file_command_proto_rawDesc = "" +
 	"signingKey\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\fR\x05order\x12\x18\n" +
 	"\aholders\x18\x05 \x03(\fR\aholders\x12\x1a\n" +
-	"\brecovery\x18\x06 \x01(\fR\brecovery\"\x8c\x02\n" +
+	"\brecovery\x18\x06 \x01(\fR\brecovery\x12\x1a\n" +
+	"\bremovals\x18\a \x01(\x04R\bremovals\x12\x14\n" +
+	"\x05since\x18\b \x01(\x04R\x05since\"\x8c\x02\n" +
 	"\x06Rewrap\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\rR\n" +

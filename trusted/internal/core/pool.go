@@ -43,6 +43,12 @@ func (p *pool) serve(ctx context.Context, work func() error) error {
 	return p.use(ctx, work)
 }
 
+// ForStranger runs slow work that a node does for one whom nobody knows, in the
+// line of all who come so. The errors are those of use.
+func (c *Core) ForStranger(ctx context.Context, work func() error) error {
+	return c.slow.serve(ctx, work)
+}
+
 // use runs slow work that uses a key. The errors are Exhausted and
 // Unavailable (ctx ended first), and those of work.
 func (p *pool) use(ctx context.Context, work func() error) error {

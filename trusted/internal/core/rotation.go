@@ -52,7 +52,8 @@ func (c *Core) rotateMaster(ctx context.Context, order []byte, prepare func(ctx 
 	}
 	cmd := c.command(now.UnixNano())
 	cmd.Op = &command.Command_PutGeneration{PutGeneration: &command.PutGeneration{Generation: next,
-		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Recovery: link.Recovery, Order: order}}
+		Checksum: link.Checksum, SigningKey: link.SigningKey, Holders: link.Holders, Recovery: link.Recovery, Order: order,
+		Removals: uint64(view.Departures()), Since: view.Index()}}
 	_, err = c.propose(ctx, cmd, e)
 	return next, err
 }

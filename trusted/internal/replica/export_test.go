@@ -34,13 +34,16 @@ func ReadAndWriteVerdict(data []byte) ([]byte, error) {
 	return v.bytes(), nil
 }
 
-// NewLane makes a lane of nobody's, and returns what joins a round and waits for it.
-func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (uint64, error)) {
+// NewLane makes a lane of nobody's, and returns what joins a round, and then
+// waits for it.
+func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (wait func() (uint64, error))) {
 	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, enough: make(chan struct{}, 1),
 		attempt: func(context.Context) (at point, err error) { at.index, err = attempt(); return at, err }}
-	return func() (uint64, error) {
+	return func() func() (uint64, error) {
 		rd := l.join()
-		<-rd.done
-		return rd.at.index, rd.err
+		return func() (uint64, error) {
+			<-rd.done
+			return rd.at.index, rd.err
+		}
 	}
 }

@@ -26,9 +26,9 @@ type lane struct {
 }
 
 const (
-	crowdFrom   = 4                    // who come in fewer are not waited for
+	crowdFrom   = 3                    // who come in fewer are not waited for
 	crowdEnough = 16                   // with so many a round costs each of them little
-	crowdWait   = 1 * time.Millisecond // for more to come
+	crowdWait   = 2 * time.Millisecond // for more to come
 )
 
 // A round is one attempt. It began after all who wait for it came.

@@ -51,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a command without an id: %v", err)
 	}
 	for _, m := range c.nodes { // which would stop all of them
-		if _, err := m.do(&command.Command{}); !errors.Is(err, kms.Misused) {
+		if _, err := m.do(&command.Command{}); !errors.Is(err, kms.Unsupported) {
 			t.Errorf("node %d: a command without an operation: %v", m.id[0], err)
 		}
 	}

@@ -1,8 +1,6 @@
 package replica
 
 import (
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 )
@@ -36,7 +34,7 @@ func named(c *command.Command) (all [][]byte) {
 	if op == nil {
 		return all
 	}
-	if by := op.Message().Fields().ByName("by"); by != nil && by.Kind() == protoreflect.BytesKind {
+	if by := op.Message().Fields().ByName("by"); by != nil {
 		all = append(all, m.Get(op).Message().Get(by).Bytes())
 	}
 	return all

@@ -30,6 +30,9 @@ const (
 	MaxGenerations = 4096
 	// MaxRewrapped bounds what one command re-wraps, of each kind.
 	MaxRewrapped = 1024
+	// CandidateLife is how many entries later a master secret can still become a
+	// generation, from when it began to be handed to the nodes. Then it never will.
+	CandidateLife = 1 << 15
 
 	checksumSize = 32
 )
@@ -183,6 +186,9 @@ func (m *Machine) putGeneration(by *command.Principal, p *command.PutGeneration)
 	if err := m.next.CheckRotation(p.GetGeneration(), p.GetOrder(), m.next.Time()); err != nil {
 		return refuseAs(err)
 	}
+	if err := m.next.untold(p); err != nil {
+		return refuseAs(err)
+	}
 	if err := m.next.CheckHolders(p.GetHolders()); err != nil {
 		return refuseAs(err)
 	}
@@ -194,6 +200,22 @@ func (m *Machine) putGeneration(by *command.Principal, p *command.PutGeneration)
 		Checksum: exact(p.GetChecksum()), SigningKey: exact(p.GetSigningKey()), Created: m.next.time, Sealed: orNone(p.GetRecovery())})
 	return Result{}
 }
+
+// untold asks that nobody was removed since a generation's secret was handed out:
+// it may have been handed to him. One of long ago may have been dropped by those
+// who took it.
+func (v *View) untold(p *command.PutGeneration) error {
+	if p.GetRemovals() != uint64(v.removed.Len()) {
+		return kms.Errorf(kms.Conflict, "a node was removed since the next master secret was handed out").WithHint("rotate again")
+	}
+	if p.GetSince() >= v.index || v.index-p.GetSince() > CandidateLife {
+		return kms.Errorf(kms.Conflict, "the next master secret was handed out too long ago").WithHint("rotate again")
+	}
+	return nil
+}
+
+// Departures is how many nodes were removed.
+func (v *View) Departures() int { return v.removed.Len() }
 
 // retireGeneration ends all use of a generation.
 func (m *Machine) retireGeneration(by *command.Principal, p *command.RetireGeneration) Result {

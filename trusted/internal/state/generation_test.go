@@ -143,3 +143,28 @@ func TestRetireGeneration(t *testing.T) {
 		t.Errorf("after a snapshot (-want +got):\n%s", d)
 	}
 }
+
+// A master secret that was handed out before a node was removed becomes no
+// generation: the node may have it. Nor does one that others may have dropped.
+func TestHandedOutBefore(t *testing.T) {
+	m := newMachine(t)
+	m.grow(2, 3)
+	put := func(nonce byte, removals, since uint64) *command.Command {
+		c := putGeneration(1, m.orderTo(govern.DeedRotate, 1, nonce))
+		p := c.GetPutGeneration()
+		p.Holders, p.Removals, p.Since = [][]byte{raw(1), raw(2)}, removals, since
+		return c
+	}
+	m.must(m.do(nil, removeNode(1, 3, kms.NodeExpelled, m.removal(3, 1))))
+	m.configure(1, 2)
+	m.refused("before a removal", m.do(nil, put(1, 0, m.index)), kms.Conflict)
+	m.refused("after one that was not", m.do(nil, put(1, 2, m.index)), kms.Conflict)
+	since := m.index
+	m.index += state.CandidateLife
+	m.refused("too long ago", m.do(nil, put(1, 1, since)), kms.Conflict)
+	m.refused("in the future", m.do(nil, put(1, 1, m.index+1)), kms.Conflict)
+	m.must(m.do(nil, put(1, 1, since+3)))
+	if n := m.View().Departures(); n != 1 {
+		t.Errorf("%d were removed", n)
+	}
+}

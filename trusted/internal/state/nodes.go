@@ -19,6 +19,9 @@ const (
 	// MaxMembers is how many nodes have a part in the domain at once; those that
 	// another one goes for do not count.
 	MaxMembers = 31
+	// MaxMembersHere is how many of them are of one machine when another one comes
+	// without an operator's approval: two, so that one can take over from the other.
+	MaxMembersHere = 2
 	// MaxWaiting is how many nodes wait at once, and MaxWaitingHere how many of
 	// one machine: so that one machine cannot keep all others from asking.
 	MaxWaiting     = 64
@@ -55,7 +58,8 @@ type Node struct {
 	Wanted kms.NodeRole
 	Joined int64 // when it was first seen
 	// Replaces is the node that goes for it. Proven: it showed that it holds that
-	// one's key; else an operator's approval has to say so.
+	// one's key or, where its kind of TEE keeps none, that it is on that one's machine,
+	// in its place; else an operator's approval has to say so.
 	Replaces kms.NodeID
 	Proven   bool
 	Revision uint64

@@ -33,6 +33,9 @@ func (m *Machine) putNode(by *command.Principal, p *command.PutNode) Result {
 		return m.approve(n, p.GetApproval())
 	}
 	if m.admittedWithout(n) {
+		if err := m.roomHere(n); err != nil {
+			return refuseAs(err)
+		}
 		return m.admitNode(n, kms.EventNodeAdmitted)
 	}
 	return m.letWait(n)
@@ -141,21 +144,47 @@ func (m *Machine) admitNode(n *Node, how kms.EventKind) Result {
 	return Result{}
 }
 
-// roomFor counts the members that stay when those that are replaced have gone.
-func (m *Machine) roomFor(n *Node) error {
+// staying are the members that stay when those that are replaced have gone, and
+// the one that n goes for.
+func (m *Machine) staying(n *Node) (all []*Node) {
 	going := map[kms.NodeID]bool{n.Replaces: true}
 	for _, o := range m.next.nodes {
 		if o.Member() {
 			going[o.Replaces] = true
 		}
 	}
-	members := 1
 	for _, o := range m.next.nodes {
 		if o.Member() && !going[o.ID] {
-			members++
+			all = append(all, o)
 		}
 	}
-	if members > MaxMembers {
+	return all
+}
+
+// roomHere asks of a node that no operator approved of whether there are few of its
+// machine: else whoever has one machine that the policy admits would have most of
+// the votes, and so the domain's clock and whether it serves at all. One that takes
+// a place on the same machine makes them no more.
+func (m *Machine) roomHere(n *Node) error {
+	if old, ok := m.next.Member(n.Replaces); ok && machineOf(old.Claims) == machineOf(n.Claims) {
+		return nil
+	}
+	here := 0
+	for _, o := range m.staying(n) {
+		if machineOf(o.Claims) == machineOf(n.Claims) {
+			here++
+		}
+	}
+	if here >= MaxMembersHere {
+		return kms.Errorf(kms.Exhausted, "%d nodes of its machine are members already, and no operator approves of another one", here).
+			WithHint("start it on another machine, or with an operator's approval (a platform that hides its id counts as one machine with all others that do); or remove one")
+	}
+	return nil
+}
+
+// roomFor asks whether one more can be a member.
+func (m *Machine) roomFor(n *Node) error {
+	if len(m.staying(n)) >= MaxMembers {
 		return kms.Errorf(kms.Exhausted, "the domain has %d nodes, which is all it takes", MaxMembers).
 			WithHint("remove one that is not needed")
 	}

@@ -90,3 +90,43 @@ func TestWaitingExpelled(t *testing.T) {
 	m.must(m.do(nil, removeNode(1, 2, kms.NodeExpelled, m.removal(2, 1))))
 	m.refused("again", m.do(nil, m.put(2, nil)), kms.Denied)
 }
+
+// Without an operator's word one machine has two members at most, an upgrade in
+// place among them; and those that hide which machine they are on count as one.
+func TestOneMachineIsNotMost(t *testing.T) {
+	m := newMachine(t)
+	m.must(m.do(nil, m.announce(1, nil)))
+	here := func(machine byte) func(*command.PutNode) {
+		return func(p *command.PutNode) { p.Node.Claims = kept(t, claims(machine)) }
+	}
+	instead := func(machine, of byte) func(*command.PutNode) {
+		return func(p *command.PutNode) {
+			p.Node.Claims, p.Replaces, p.Proven = kept(t, claims(machine)), raw(of), true
+		}
+	}
+	m.must(m.do(nil, m.put(10, here(200))))
+	m.must(m.do(nil, m.put(11, here(200))))
+	m.refused("a third", m.do(nil, m.put(12, here(200))), kms.Exhausted)
+	m.must(m.do(nil, m.put(13, nil)))
+	m.refused("a third in place of one of another machine", m.do(nil, m.put(12, instead(200, 13))), kms.Exhausted)
+	m.must(m.do(nil, m.put(14, instead(200, 10))))
+	m.refused("a third while one is being replaced", m.do(nil, m.put(12, here(200))), kms.Exhausted)
+	m.must(m.do(nil, removeNode(1, 10, kms.NodeReplaced, nil)))
+	m.refused("a third then", m.do(nil, m.put(12, here(200))), kms.Exhausted)
+	m.must(m.do(nil, m.put(12, func(p *command.PutNode) {
+		here(200)(p)
+		p.Approval = m.approval(200, nil)
+	})))
+	m.must(m.do(nil, m.put(15, instead(200, 12)))) // of three that an operator wants, one begins again
+	m.refused("a fourth", m.do(nil, m.put(16, here(200))), kms.Exhausted)
+
+	hidden := func(p *command.PutNode) {
+		c := claims(1)
+		c.Platform.PPID = nil
+		p.Node.Claims = kept(t, c)
+	}
+	for n := range byte(state.MaxMembersHere) {
+		m.must(m.do(nil, m.put(20+n, hidden)))
+	}
+	m.refused("one more that hides its machine", m.do(nil, m.put(30, hidden)), kms.Exhausted)
+}
