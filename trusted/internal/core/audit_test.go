@@ -246,7 +246,7 @@ var open = map[string]string{
 	"Exposed": "changes nothing, for who holds the signers' order",
 	"Order":   "the node's own", "Announce": "the node's own", "MayServe": "no operation",
 	"StartAudit": "the node's own", "KeepAudit": "the node's own", "StopAudit": "the node's own",
-	"Now": "no operation", "Watches": "no operation", "Limited": "no operation", "Unconfirmed": "no operation",
+	"Now": "no operation", "Watches": "no operation", "Limited": "no operation", "ForStranger": "no operation", "Unconfirmed": "no operation",
 }
 
 // TestAuditOfTheDoor: whoever adds a method to the door says whether it leaves an
