@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/attest/sgx"
 	"github.com/holdfast-kms/holdfast/attest/simtee"
+	"github.com/holdfast-kms/holdfast/test/built"
 )
 
 var verifiers = attest.Verifiers{SGX: sgx.Verify}
@@ -28,9 +29,9 @@ func TestShow(t *testing.T) {
 	const fuses = "../../attest/simtee/testdata" // so that platform and root are the same in every run
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	dir := t.TempDir()
-	program := filepath.Join(dir, "holdfast.exe")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfast").CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v\n%s", err, out)
+	program, err := built.Build(dir, "holdfast")
+	if err != nil {
+		t.Fatal(err)
 	}
 	measurement := simtee.DevMeasurement()
 	var policy attest.Policy

@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/host/auditlog"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/test/built"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
@@ -128,9 +129,9 @@ func use(t *testing.T, app *trustedtest.App, times int) {
 
 func build(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "holdfast.exe")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfast").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := built.Build(t.TempDir(), "holdfast")
+	if err != nil {
+		t.Fatal(err)
 	}
 	runtime.GC() // what the node has left does not share the processors
 	return program

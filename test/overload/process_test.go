@@ -16,30 +16,13 @@ import (
 
 	"github.com/holdfast-kms/holdfast/client"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/test/built"
 )
 
 // program is the path of cmd/holdfast, built once.
 var program string
 
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "holdfast-overload-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "holdfast.exe") // the name that Windows wants will do everywhere
-	build := exec.Command("go", "build", "-o", program, "github.com/holdfast-kms/holdfast/cmd/holdfast")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(built.Main(m, &program, "holdfast")) }
 
 // A node is a domain for development, of one node.
 type node struct {
@@ -58,7 +41,7 @@ func newNode(t *testing.T) *node {
 	cmd := exec.Command(program, "--json", "dev", "--dir", n.dir, "--listen", "127.0.0.1:0")
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	endWithTest(cmd)
+	built.EndWithTest(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-kms/holdfast/test/built"
 	"github.com/holdfast-kms/holdfast/test/versions"
 )
 
@@ -66,7 +67,7 @@ func run(t *testing.T, program, dir string, args ...string) *process {
 	p := &process{program: program, dir: dir}
 	p.cmd = exec.Command(program, append([]string{"--json", "dev", "node", "serve", "--dir", dir}, args...)...)
 	p.cmd.Stderr = &p.stderr
-	endWithTest(p.cmd)
+	built.EndWithTest(p.cmd)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/trustedtest"
 )
@@ -47,10 +46,7 @@ func TestNextSecretOfTheExpelled(t *testing.T) {
 		t.Error("a node rotates to what another one made")
 	}
 	o, id := orderer{t, leader, d}, gone.Server().Status().Node
-	order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), d.Rulers.Operator)
-	if err := leader.Server().RemoveNode(ctx, id, order); err != nil {
-		t.Fatal(err)
-	}
+	o.expel(id)
 	held := gone.Server().Candidates()
 	if bytes.Equal(drawn(t, leader), known) {
 		t.Error("what the node was handed is taken after it was expelled")
@@ -79,10 +75,7 @@ func TestNothingIsHandedBehindTheOthers(t *testing.T) {
 	d.Network.Heal()
 	d.Network.Cut(lags, leader)
 	o, id := orderer{t, leader, d}, gone.Server().Status().Node
-	order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), d.Rulers.Operator)
-	if err := leader.Server().RemoveNode(ctx, id, order); err != nil {
-		t.Fatal(err)
-	}
+	o.expel(id)
 	drawn(t, lags)
 	if n := handed.Load(); n != 0 {
 		t.Errorf("it was handed %d", n)

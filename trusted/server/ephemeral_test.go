@@ -85,10 +85,7 @@ func onlyTDX(t *testing.T, d *trustedtest.Domain) {
 	for _, n := range founders {
 		id := n.Server().Status().Node
 		o := orderer{t, d.Nodes[len(d.Nodes)-1], d}
-		order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), d.Rulers.Operator)
-		if err := o.n.Server().RemoveNode(ctx, id, order); err != nil {
-			t.Fatal(err)
-		}
+		o.expel(id)
 		_ = n.Stop()
 	}
 	d.Nodes = d.Nodes[len(founders):]

@@ -87,11 +87,7 @@ func TestPlaceOfAnother(t *testing.T) {
 		if rec := record(t, sponsor, s.node); rec.ID != s.node || rec.Replaces != (kms.NodeID{}) || record(t, sponsor, id).ID != id {
 			t.Errorf("%s: %+v", name, rec)
 		}
-		o := orderer{t, sponsor, d} // a machine has room for two
-		order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = s.node }), d.Rulers.Operator)
-		if err := sponsor.Server().RemoveNode(ctx, s.node, order); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		orderer{t, sponsor, d}.expel(s.node) // a machine has room for two
 	}
 	if _, err := sponsor.Core().SubmitPolicy(ctx, d.Rulers.Next(func(p *govern.Policy) { p.Admission = govern.AdmitApproved })); err != nil {
 		t.Fatal(err)

@@ -165,14 +165,19 @@ func TestScenarioMasterSecrets(t *testing.T) {
 	}
 }
 
+// expel ends a node's part by an operator's order.
+func (o orderer) expel(id kms.NodeID) {
+	o.t.Helper()
+	order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), o.d.Rulers.Operator)
+	if err := o.n.Server().RemoveNode(ctx, id, order); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 // removed ends a node's part by an operator's order.
 func (s scenario) removed(n *trustedtest.Node) {
 	s.t.Helper()
-	id := n.Server().Status().Node
-	order := s.signed(s.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), s.d.Rulers.Operator)
-	if err := s.n.Server().RemoveNode(ctx, id, order); err != nil {
-		s.t.Fatal(err)
-	}
+	s.expel(n.Server().Status().Node)
 	_ = n.Stop()
 }
 

@@ -437,10 +437,7 @@ func takenOver(t *testing.T, d *trustedtest.Domain, app *trustedtest.App, leader
 	}
 	_ = gone.Stop()
 	o := orderer{t, leader, d}
-	order := o.signed(o.order(govern.DeedRemove, 0, func(x *govern.Order) { x.Node = id }), d.Rulers.Operator)
-	if err := leader.Server().RemoveNode(ctx, id, order); err != nil {
-		t.Fatal(err)
-	}
+	o.expel(id)
 	find := func() (found []audit.Entry) {
 		for n, s := range sinks {
 			for _, e := range s.find(t, "CreateKey") {
