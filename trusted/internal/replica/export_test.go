@@ -40,7 +40,10 @@ func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (
 	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, enough: make(chan struct{}, 1),
 		attempt: func(context.Context) (at point, err error) { at.index, err = attempt(); return at, err }}
 	return func() func() (uint64, error) {
-		rd := l.join()
+		rd, idle := l.join()
+		if idle {
+			go l.serve()
+		}
 		return func() (uint64, error) {
 			<-rd.done
 			return rd.at.index, rd.err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -201,7 +202,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 type picture struct{ *state.Snapshot }
 
 func (p picture) Persist(sink raft.SnapshotSink) error {
-	if err := p.Write(sink); err != nil {
+	if err := p.Write(&leisurely{w: sink}); err != nil {
 		_ = sink.Cancel() // the write's error is the one to tell
 		return err
 	}
@@ -209,3 +210,34 @@ func (p picture) Persist(sink raft.SnapshotSink) error {
 }
 
 func (p picture) Release() {}
+
+// A leisurely writer rests about as often as it works. A snapshot of a large
+// state is seconds of work; requests pass through many goroutines, and where all
+// processors are busy each of them waits, and packets wait until the scheduler
+// looks for them, which it does when it has nothing else to do.
+type leisurely struct {
+	w    io.Writer
+	done int // bytes since the last rest
+}
+
+const (
+	stint = 16 << 10               // bytes, some 0.2 ms of work
+	rest  = 200 * time.Microsecond // at least; timers are coarser
+)
+
+func (l *leisurely) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		part := min(len(p), stint-l.done)
+		did, err := l.w.Write(p[:part])
+		n += did
+		if err != nil {
+			return n, err
+		}
+		p = p[part:]
+		if l.done += part; l.done == stint {
+			l.done = 0
+			pause(context.Background(), rest, nil)
+		}
+	}
+	return n, nil
+}

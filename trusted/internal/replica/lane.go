@@ -27,7 +27,7 @@ type lane struct {
 
 const (
 	crowdFrom   = 3                    // who come in fewer are not waited for
-	crowdEnough = 16                   // with so many a round costs each of them little
+	crowdEnough = 32                   // with so many a round costs each of them little
 	crowdWait   = 2 * time.Millisecond // for more to come
 )
 
@@ -43,29 +43,42 @@ func newLane(owner *Replica, limit time.Duration, attempt func(context.Context) 
 	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, enough: make(chan struct{}, 1)}
 }
 
-// join returns the next round.
-func (l *lane) join() *round {
+// join returns the next round. Where idle is true nothing is under way, and the
+// caller calls serve: he who is alone makes his round himself, since to wake
+// another goroutine costs about what a message does.
+func (l *lane) join() (rd *round, idle bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.next == nil {
 		l.next = &round{done: make(chan struct{})}
 	}
-	rd := l.next
+	rd, idle = l.next, !l.busy
+	l.busy = true
 	if rd.callers++; rd.callers == l.wanted() {
 		select {
 		case l.enough <- struct{}{}:
 		default: // a token is there
 		}
 	}
-	if l.busy {
-		return rd
+	return rd, idle
+}
+
+// serve makes the next round. Another goroutine makes those after it.
+func (l *lane) serve() {
+	l.attend(l.begin())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		l.busy = false
+		return
 	}
-	if l.busy = l.spawn(l.run); !l.busy {
-		l.next = nil
-		rd.err = errStopping
-		close(rd.done)
+	if l.spawn(l.run) {
+		return
 	}
-	return rd
+	rd := l.next
+	l.next, l.busy = nil, false
+	rd.err = errStopping
+	close(rd.done)
 }
 
 // wanted is how many are to wait for a round that begins at once: most of those
@@ -80,11 +93,15 @@ func (l *lane) wanted() int {
 // run makes rounds until nobody waits for one.
 func (l *lane) run() {
 	for rd := l.begin(); rd != nil; rd = l.begin() {
-		ctx, cancel := context.WithTimeout(l.ctx, l.limit)
-		rd.at, rd.err = l.attempt(ctx)
-		cancel()
-		l.end(rd)
+		l.attend(rd)
 	}
+}
+
+func (l *lane) attend(rd *round) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
+	defer cancel()
+	rd.at, rd.err = l.attempt(ctx)
+	l.end(rd)
 }
 
 // begin takes up the round that somebody waits for, nil if nobody does. Nobody

@@ -41,24 +41,34 @@ type link struct {
 // is lost, from another goroutine and without blocking it. It is false if
 // nothing was sent, and then on is not called.
 func (l *link) call(f frame, on func(reply)) bool {
+	w, ok := l.expect(f, on)
+	if !ok || w == nil || w.send(f) {
+		return ok
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, unheard := l.pending[f.id]
+	delete(l.pending, f.id)
+	return !unheard // on was called: the connection was lost meanwhile
+}
+
+// expect readies for a frame's reply. The frame is to be sent on the wire; if
+// that is nil it goes out with the connection that is being made.
+func (l *link) expect(f frame, on func(reply)) (*wire, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.pending) >= maxPending || l.ctx.Err() != nil {
-		return false
+		return nil, false
 	}
-	switch {
-	case l.wire != nil:
-		if !l.wire.send(f) {
-			return false
+	if l.wire == nil {
+		if !l.dialing && !l.spawn(l.run) {
+			return nil, false
 		}
-	case !l.dialing && !l.spawn(l.run):
-		return false
-	default:
 		l.dialing = true
 		l.waiting = append(l.waiting, f)
 	}
 	l.pending[f.id], l.owing = on, true
-	return true
+	return l.wire, true
 }
 
 // forget drops a question: its reply, if one comes, means nothing any more.

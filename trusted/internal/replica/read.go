@@ -78,7 +78,10 @@ func (r *Replica) attempt(ctx context.Context) (point, error) {
 	if r.leads() != nil {
 		l = r.confirms
 	}
-	rd := l.join()
+	rd, idle := l.join()
+	if idle {
+		l.serve()
+	}
 	select {
 	case <-rd.done:
 		return rd.at, rd.err

@@ -77,7 +77,7 @@ const DefaultSnapshotEvery = 45_000
 const (
 	aloneTimeout    = 50 * time.Millisecond
 	electionTimeout = 500 * time.Millisecond
-	commitTimeout   = 50 * time.Millisecond // see channels.commit
+	commitTimeout   = 150 * time.Millisecond // see channels.commit
 	trailingLogs    = 2_000
 	checkInterval   = time.Second
 	maxBatch        = 512

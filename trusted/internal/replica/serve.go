@@ -57,6 +57,9 @@ func (s *session) take(f frame) bool {
 	case ask:
 		return s.wire.send(frame{answer, f.id, s.r.standing().bytes()})
 	case seek:
+		if at, ok := s.found(f); ok {
+			return s.wire.send(at)
+		}
 		return s.start(f, s.find)
 	case propose:
 		return s.start(f, s.propose)
@@ -77,6 +80,15 @@ func (s *session) start(f frame, do func(frame) frame) bool {
 	return true
 }
 
+// found is the answer to a seek for which nobody has to be asked or waited for.
+func (s *session) found(f frame) (frame, bool) {
+	at, ok := s.r.vouched(s.peer, parseTerm(f.body))
+	if !ok || s.r.fsm.applied.Load() < at.index || !s.r.cfg.member(s.peer) {
+		return frame{}, false
+	}
+	return frame{found, f.id, at.bytes()}, true
+}
+
 // find confirms an index for a member: who is none any more in the state that
 // the index stands for gets no answer, so that a node that was removed knows
 // nothing of what came after.
@@ -87,7 +99,10 @@ func (s *session) find(f frame) frame {
 	}
 	at, ok := r.vouched(s.peer, parseTerm(f.body))
 	if !ok {
-		rd := r.confirms.join()
+		rd, idle := r.confirms.join()
+		if idle {
+			r.confirms.serve()
+		}
 		select {
 		case <-rd.done:
 		case <-s.wire.gone:

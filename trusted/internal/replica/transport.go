@@ -132,7 +132,7 @@ func (c *channels) pass() {
 
 // commit tells raft that an entry is committed, as the leader who made it has
 // told this node. Raft's leader says so only with its next message, up to
-// 100 ms later, and all who read at a follower after a write would wait for
+// 300 ms later, and all who read at a follower after a write would wait for
 // that. What raft gets is a message that the leader could have sent: it names
 // the entry by index and term, so a log that has another one there refuses it.
 func (c *channels) commit(leader kms.NodeID, at point) {

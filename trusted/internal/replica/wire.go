@@ -2,21 +2,36 @@ package replica
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"sync"
+	"time"
 )
 
 // maxUnsent bounds what waits to be written to one member: a few commands, and
 // more questions than he who reads nothing needs to be sent.
 const maxUnsent = maxCommand + 1<<20
 
-// A wire writes frames to a connection without ever making its caller wait for
-// the other side: what comes while a write is under way goes out with the next.
+// smallBody is the most that a frame holds which is a question or an answer
+// about reads.
+const smallBody = standingLen
+
+// sendLimit bounds how long a caller may write himself.
+const sendLimit = 100 * time.Millisecond
+
+// A wire writes frames to a connection without making its caller wait for the
+// other side: what comes while a write is under way goes out with the next. A
+// small frame that finds nothing under way its caller writes himself, which
+// saves waking another goroutine, and takes as long as the system takes to copy
+// it; where that has no room, the other side has not read for long, and it is
+// taken for dead after sendLimit.
 type wire struct {
 	conn net.Conn
 
 	mu     sync.Mutex
 	unsent []byte
+	busy   bool   // somebody writes
+	small  []byte // for whoever does
 	closed bool
 	wake   chan struct{} // holds one token while there is something to write
 	gone   chan struct{} // closed with the wire
@@ -30,16 +45,53 @@ func newWire(conn net.Conn) *wire {
 // not read.
 func (w *wire) send(f frame) bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.closed || (len(w.unsent) > 0 && len(w.unsent)+len(f.body) > maxUnsent) {
+		w.mu.Unlock()
 		return false
 	}
+	if len(f.body) <= smallBody && !w.busy && len(w.unsent) == 0 {
+		w.busy = true
+		w.mu.Unlock()
+		return w.sendNow(f)
+	}
+	defer w.mu.Unlock()
 	w.unsent = f.append(w.unsent)
+	if !w.busy {
+		w.rouse()
+	}
+	return true
+}
+
+// sendNow writes a frame. Nobody else writes.
+func (w *wire) sendNow(f frame) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), sendLimit)
+	defer cancel()
+	defer context.AfterFunc(ctx, w.close)()
+	w.small = f.append(w.small[:0])
+	if _, err := w.conn.Write(w.small); err != nil {
+		w.close()
+		return false
+	}
+	w.written()
+	return true
+}
+
+// written lets others write.
+func (w *wire) written() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = false
+	if len(w.unsent) > 0 {
+		w.rouse()
+	}
+}
+
+// rouse has the writer look for something to write.
+func (w *wire) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // a token is there
 	}
-	return true
 }
 
 // write writes what is queued until the wire is closed. It closes it when it
@@ -54,11 +106,16 @@ func (w *wire) write() {
 		case <-w.wake:
 		}
 		w.mu.Lock()
-		out, w.unsent = w.unsent, out[:0]
+		if w.busy || len(w.unsent) == 0 { // who writes rouses this one
+			w.mu.Unlock()
+			continue
+		}
+		out, w.unsent, w.busy = w.unsent, out[:0], true
 		w.mu.Unlock()
 		if _, err := w.conn.Write(out); err != nil {
 			return
 		}
+		w.written()
 		if cap(out) > 1<<20 {
 			out = nil // a large command has passed
 		}

@@ -35,7 +35,7 @@ func (m *Machine) Snapshot() *Snapshot {
 
 // Write writes the snapshot as records, each with its length in front.
 func (s *Snapshot) Write(w io.Writer) error {
-	out := &recordWriter{w: bufio.NewWriterSize(w, 1<<16)}
+	out := &recordWriter{w: bufio.NewWriterSize(w, 1<<14)}
 	v := s.view
 	out.put(&command.Record{Kind: &command.Record_Header{Header: v.header(v.replayFloor)}})
 	v.writePast(out)
