@@ -34,18 +34,34 @@ func (f *figures) join(t *testing.T) {
 	}
 }
 
-// fill creates keys, and returns how long it took.
+// fill creates keys, and returns how long it took. They are two apps', since one
+// may have no more than a million.
 func (c *cluster) fill(t *testing.T, keys int) time.Duration {
 	t.Helper()
 	const conns, slice = 96, 5 * time.Second // an app may have 128 requests under way
-	form, begin := c.form(t, "CreateKey", createAES), time.Now()
+	form, begin, half := c.form(t, "CreateKey", createAES), time.Now(), keys/2
 	for made := 0; made < keys; {
+		if made > half {
+			form, half = c.another(t).form(t, "CreateKey", createAES), keys
+		}
 		r := load(t, targets(form, c.nodes...), conns, c.nodes, 0, slice)
 		if made += r.n; t.Failed() {
 			t.Fatalf("%d of %d keys are made", made, keys)
 		}
 	}
 	return time.Since(begin)
+}
+
+// another is the cluster for another app.
+func (c *cluster) another(t *testing.T) *cluster {
+	t.Helper()
+	cred, err := c.nodes[0].client.Enroll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := *c
+	second.cred.AppID, second.cred.APIKey = cred.AppID.String(), cred.APIKey.Reveal()
+	return &second
 }
 
 // starts has a node start again, two join, and one of those start again.

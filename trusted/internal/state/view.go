@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -118,7 +119,17 @@ func (v *View) Credential(id kms.CredentialID) (*Credential, bool) {
 }
 
 // Key finds a key of any app.
-func (v *View) Key(id kms.KeyID) (*Key, bool) { return v.keys.Get(&Key{ID: id}) }
+func (v *View) Key(id kms.KeyID) (*Key, bool) {
+	probe := probes.Get().(*Key)
+	probe.ID = id
+	k, ok := v.keys.Get(probe)
+	probes.Put(probe)
+	return k, ok
+}
+
+// probes are keys that are nothing but ids, to look for others: a Key is large,
+// and each use of one looks for it.
+var probes = sync.Pool{New: func() any { return new(Key) }}
 
 // KeysOf calls f with the keys of an app in order of their ids, from the first
 // one after `after`, until f returns false.
