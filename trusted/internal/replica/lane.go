@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -17,6 +18,8 @@ type lane struct {
 	limit   time.Duration
 	spawn   func(func()) bool
 	ctx     context.Context // of the owner
+	logger  *slog.Logger
+	failing bool // the last round did; for who makes one
 
 	mu     sync.Mutex
 	next   *round        // that who comes now waits for
@@ -40,7 +43,7 @@ type round struct {
 }
 
 func newLane(owner *Replica, limit time.Duration, attempt func(context.Context) (point, error)) *lane {
-	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, enough: make(chan struct{}, 1)}
+	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, logger: owner.cfg.Logger, enough: make(chan struct{}, 1)}
 }
 
 // join returns the next round. Where idle is true nothing is under way, and the
@@ -101,7 +104,21 @@ func (l *lane) attend(rd *round) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
 	defer cancel()
 	rd.at, rd.err = l.attempt(ctx)
+	l.heed(rd.err)
 	l.end(rd)
+}
+
+// heed logs when rounds begin to fail, and when they succeed again. One round is
+// under way at a time.
+func (l *lane) heed(err error) {
+	if (err != nil) == l.failing || l.ctx.Err() != nil {
+		return
+	}
+	if l.failing = err != nil; l.failing {
+		l.logger.Warn("reads cannot be confirmed", "cause", err)
+	} else {
+		l.logger.Info("reads are confirmed again")
+	}
 }
 
 // begin takes up the round that somebody waits for, nil if nobody does. Nobody

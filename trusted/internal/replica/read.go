@@ -112,7 +112,10 @@ func (r *Replica) viewSlowly(ctx context.Context, at point, err error) (*state.V
 			return nil, kms.Errorf(kms.Stale, "what others have acknowledged is not known: %w", err).WithHint(staleHint)
 		}
 		pause(ctx, retryPause, changed)
-		at, err = r.attempt(ctx)
+		next, failed := r.attempt(ctx)
+		if failed == nil || ctx.Err() == nil { // else what failed before tells more
+			at, err = next, failed
+		}
 	}
 }
 
