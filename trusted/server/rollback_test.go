@@ -229,6 +229,52 @@ func TestAllRolledBack(t *testing.T) {
 	p.stands(d.Nodes...)
 }
 
+// TestMajorityRolledBack: in mode "sealed" two old folders of three, whose nodes find
+// each other first, serve what they have, which is what status says beforehand. The
+// third node, that knows better, neither follows them nor forgets, and says what to do.
+func TestMajorityRolledBack(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 3)
+	p := newPast(t, d)
+	old, third := d.Nodes[:2], d.Nodes[2]
+	for _, n := range old {
+		_ = n.Stop()
+		p.copied(n)
+		p.up(n)
+	}
+	p.passed()
+	eventually(t, func() (bool, error) { return true, p.use(third, p.newer) })
+	p.rollBack(old...)
+	for _, n := range old {
+		d.Network.Cut(n, third)
+	}
+	p.up(old...)
+	if err := errors.Join(p.use(old[0], p.disabled), p.use(old[1], p.deleted)); err != nil {
+		t.Errorf("two old folders of three do not go on from what they have: %v", err)
+	}
+	d.Network.Heal()
+	refuses := func() {
+		t.Helper()
+		eventually(t, func() (bool, error) {
+			if err := p.use(third, p.kept); !strings.Contains(kms.HintOf(err), "`survey`") {
+				return false, fmt.Errorf("the node that knows better: %w (hint %q)", err, kms.HintOf(err))
+			}
+			return true, nil
+		})
+		if err := p.use(third, p.disabled); err == nil || errors.Is(err, kms.Disabled) {
+			t.Errorf("the node that knows better goes on: %v", err)
+		}
+	}
+	refuses()
+	_ = third.Stop()
+	switch err := third.StartWithin(time.Minute); { // nor when it is started again
+	case err == nil:
+		refuses()
+	case !strings.Contains(kms.HintOf(err), "`survey`"):
+		t.Errorf("started again: %v (hint %q)", err, kms.HintOf(err))
+	}
+}
+
 // TestRolledBackInRejoin: in mode "rejoin" no node ever serves from a folder that
 // its host put back: one joins anew, and all together stay down until owner and
 // threshold say which state it is that goes on.

@@ -17,6 +17,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -339,7 +340,7 @@ const (
 )
 
 func stopped(cause error) error {
-	return kms.Errorf(kms.Unavailable, "node has stopped: %w", cause).WithHint(restartHint)
+	return kms.Errorf(kms.Unavailable, "node has stopped: %w", cause).WithHint(cmp.Or(kms.HintOf(cause), restartHint))
 }
 
 // Fail stops the replica in order: nothing leaves it any more, then raft stops.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft-wal/types"
 
@@ -25,6 +26,7 @@ type anchor struct {
 	dir              string
 	headBox, metaBox *seal.Box
 	latch            *latch
+	applied          atomic.Uint64 // what the next head says of it, or more
 
 	// mu is taken last: nothing that holds it calls raft-wal, which calls
 	// CommitState while StoreLogs waits for it.
@@ -128,6 +130,7 @@ func (a *anchor) tryWriteHead(h head, sync bool) error {
 		return err
 	}
 	h.seq = a.head.seq + 1
+	h.applied = max(h.applied, a.applied.Load())
 	slot := (a.slot + 1) % slots
 	record := a.headBox.Seal(make([]byte, 0, headSealed), h.marshal(), slotAAD(slot))
 	if _, err := a.file.WriteAt(record, int64(slot)*slotStep); err != nil {
@@ -232,10 +235,20 @@ func (a *anchor) tryCompare() error {
 	return nil
 }
 
+// check compares, and has head say how far entries were applied by now.
 func (a *anchor) check() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.compare()
+	if err := a.compare(); err != nil || a.applied.Load() <= a.head.applied {
+		return err
+	}
+	return a.writeHead(a.head, lazy)
+}
+
+// reached says that the entries up to index were applied.
+func (a *anchor) reached(index uint64) {
+	for old := a.applied.Load(); old < index && !a.applied.CompareAndSwap(old, index); old = a.applied.Load() {
+	}
 }
 
 // Load returns what has been verified before.

@@ -39,7 +39,7 @@ func mustDamage(t *testing.T, err error) {
 	}
 }
 
-var someHead = head{seq: 7, first: 3, last: 9, lastTag: tag{1, 2, 3}, lastTerm: 2, metaSeq: 4, layout: 3}
+var someHead = head{seq: 7, first: 3, last: 9, lastTag: tag{1, 2, 3}, lastTerm: 2, metaSeq: 4, layout: 3, applied: 8}
 
 func FuzzHead(f *testing.F) {
 	f.Add(someHead.marshal())

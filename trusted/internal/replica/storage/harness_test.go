@@ -149,7 +149,8 @@ type step struct {
 	name   string
 	do     func(*storage.Store) error
 	effect func(*state)
-	silent bool // an error is not returned, only latched
+	silent bool   // an error is not returned, only latched
+	undoes uint64 // the first of the entries that a leader replaces, if it does
 }
 
 func appendStep(from, to, term uint64) step {
@@ -166,6 +167,24 @@ func deleteStep(min, max uint64) step {
 		do:     func(s *storage.Store) error { return s.Log().DeleteRange(min, max) },
 		effect: func(st *state) { st.remove(min, max) },
 	}
+}
+
+// conflictStep removes the end of the log because a leader has other entries there,
+// which therefore were never applied.
+func conflictStep(min, max uint64) step {
+	s := deleteStep(min, max)
+	s.undoes = min
+	return s
+}
+
+// lasting is the newest of the entries up to last that no later step undoes.
+func lasting(last uint64, later []step) uint64 {
+	for _, s := range later {
+		if s.undoes > 0 {
+			last = min(last, s.undoes-1)
+		}
+	}
+	return last
 }
 
 func termStep(term uint64) step {
@@ -246,11 +265,11 @@ func history() []step {
 		termStep(1), appendStep(1, 1, 1), appendStep(2, 3, 1), voteTermStep(2), voteStep("two"), termStep(2),
 		appendStep(4, 12, 2), appendStep(13, 14, 2), appendStep(15, 30, 2), appendStep(31, 31, 2),
 		snapshotStep(20, 2), deleteStep(1, 17), appendStep(32, 40, 2),
-		deleteStep(36, 40), termStep(3), appendStep(36, 37, 3), appendStep(38, 60, 3), appendStep(61, 61, 3),
+		conflictStep(36, 40), termStep(3), appendStep(36, 37, 3), appendStep(38, 60, 3), appendStep(61, 61, 3),
 		deleteStep(62, 70), // nothing
 		snapshotStep(45, 3), deleteStep(18, 40), appendStep(62, 64, 3),
 		snapshotStep(100, 4), deleteStep(41, 64), termStep(4), appendStep(101, 103, 4),
-		deleteStep(101, 103), termStep(5), appendStep(101, 101, 5), // all of the log was in conflict
+		conflictStep(101, 103), termStep(5), appendStep(101, 101, 5), // all of the log was in conflict
 		appendStep(102, 110, 5), appendStep(111, 119, 5), appendStep(120, 127, 5), voteTermStep(6), voteStep("three"),
 		snapshotStep(110, 5), deleteStep(101, 105), appendStep(128, 129, 5), appendStep(130, 142, 5), appendStep(143, 150, 5), appendStep(151, 152, 5), appendStep(153, 153, 5),
 	}

@@ -17,8 +17,8 @@ const (
 	slots       = 2
 	slotStep    = 4096
 	headSize    = slots * slotStep
-	headVersion = 1
-	headPlain   = 1 + 8 + 8 + 8 + seal.TagLen + 8 + 8 + 8
+	headVersion = 2
+	headPlain   = 1 + 8 + 8 + 8 + seal.TagLen + 8 + 8 + 8 + 8
 	headSealed  = headPlain + seal.Overhead
 )
 
@@ -35,6 +35,10 @@ type head struct {
 
 	metaSeq uint64 // of the meta that was there; meta is this one or the next
 	layout  uint64 // meta's count of changes to the list of segments, likewise
+
+	// applied is an entry that was applied, and so committed: no leader has another
+	// one there. Some after it may have been, too.
+	applied uint64
 }
 
 func (h head) empty() bool { return h.first > h.last }
@@ -48,7 +52,7 @@ func (h head) marshal() []byte {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	b = append(b, h.lastTag[:]...)
-	for _, v := range []uint64{h.lastTerm, h.metaSeq, h.layout} {
+	for _, v := range []uint64{h.lastTerm, h.metaSeq, h.layout, h.applied} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return b
@@ -60,7 +64,7 @@ func parseHead(plain []byte) (head, error) {
 	version := c.u8()
 	h.seq, h.first, h.last = c.u64(), c.u64(), c.u64()
 	copy(h.lastTag[:], c.bytes(seal.TagLen))
-	h.lastTerm, h.metaSeq, h.layout = c.u64(), c.u64(), c.u64()
+	h.lastTerm, h.metaSeq, h.layout, h.applied = c.u64(), c.u64(), c.u64(), c.u64()
 	switch {
 	case !c.done() || version != headVersion:
 		return head{}, kms.Errorf(kms.Damaged, "head of an unknown form")

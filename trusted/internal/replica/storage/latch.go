@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"log/slog"
 	"sync/atomic"
 
@@ -17,7 +18,7 @@ type latch struct {
 // trip latches err if nothing has been latched, and returns what is latched.
 func (l *latch) trip(err error) error {
 	e := kms.Errorf(kms.Unavailable, "storage has stopped: %w", err).
-		WithHint("the node recovers by a restart; if that fails too, its message says which file is at fault")
+		WithHint(cmp.Or(kms.HintOf(err), "the node recovers by a restart; if that fails too, its message says which file is at fault"))
 	if !l.cause.CompareAndSwap(nil, e) {
 		return l.err()
 	}

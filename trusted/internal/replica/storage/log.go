@@ -103,6 +103,9 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if err := checkSize(logs); err != nil {
 		return err // nothing has been touched, so nothing latches
 	}
+	if err := (*Store)(s).keeps(logs[0].Index); err != nil {
+		return err
+	}
 	h := s.anchor.current()
 	if err := follows(h, logs); err != nil {
 		return s.latch.trip(err)
@@ -176,6 +179,13 @@ func (s *logStore) DeleteRange(min, max uint64) error {
 	h := s.anchor.current()
 	if min > max || h.empty() || max < h.first || min > h.last {
 		return nil
+	}
+	// The end of the log goes where a leader has other entries there, or with all of
+	// it when a snapshot takes its place.
+	if max >= h.last && !(*Store)(s).covers() {
+		if err := (*Store)(s).keeps(min); err != nil {
+			return err
+		}
 	}
 	if err := s.awaitRotation(); err != nil {
 		return err

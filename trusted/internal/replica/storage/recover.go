@@ -99,6 +99,7 @@ func (r *recovery) readHead() error {
 		r.s.cfg.Logger.Warn("one of the two records in head does not open; the other one counts", "file", headName)
 	}
 	r.a.head, r.a.slot, r.a.record = found.newest, found.slot, found.record
+	r.a.reached(found.newest.applied)
 	return nil
 }
 

@@ -13,7 +13,7 @@
 // # Files
 //
 //	head                    two slots; the newest says where the log begins and ends, with the tag of
-//	                        the last record, and how new meta is                           (head.go)
+//	                        the last record, what was applied, and how new meta is         (head.go)
 //	meta                    raft-wal's list of segments, term and vote, which snapshot
 //	                        counts and its digest                                          (meta.go)
 //	<index>-<id>.wal        raft-wal's segments; every record in them is sealed and
@@ -249,6 +249,27 @@ func (s *Store) Applied(index uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending.dropThrough(index)
+	s.anchor.reached(index)
+}
+
+// undoneHint is what to do where a leader would replace what was applied.
+const undoneHint = "folders of most nodes were put back, or copies of them run: stop all nodes; the one whose `survey` shows the highest head carries the domain on, by a recovery document"
+
+// keeps refuses to lose the entry at an index if it was applied: it is committed, so
+// every leader has it, unless the disks of most voters were put back. Who has it
+// still is then the last to know that it was acknowledged.
+func (s *Store) keeps(index uint64) error {
+	if index > s.anchor.applied.Load() {
+		return nil
+	}
+	return s.latch.trip(kms.Errorf(kms.Damaged, "a leader has another entry %d than this node has applied: other nodes are in an older state", index).WithHint(undoneHint))
+}
+
+// covers is whether the newest snapshot holds all that was applied.
+func (s *Store) covers() bool {
+	s.snapMu.Lock()
+	defer s.snapMu.Unlock()
+	return s.snap != nil && s.snap.Index >= s.anchor.applied.Load()
 }
 
 // Check reads head and meta again and compares them with what was written. A

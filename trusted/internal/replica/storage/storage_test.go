@@ -22,7 +22,7 @@ func TestHistory(t *testing.T) {
 		cfg := config(m, 1)
 		s := create(t, cfg)
 		var want state
-		for _, step := range history() {
+		for i, step := range history() {
 			if err := step.do(s); err != nil {
 				t.Fatalf("%s: %v", step.name, err)
 			}
@@ -35,7 +35,7 @@ func TestHistory(t *testing.T) {
 				want = want.reopened()
 			}
 			diff(t, step.name, want, dump(t, s))
-			s.Applied(want.Last) // from here on they come from the disk
+			s.Applied(lasting(want.Last, history()[i+1:])) // from here on they come from the disk
 			diff(t, step.name+", applied", want, dump(t, s))
 			if err := s.Check(); err != nil {
 				t.Fatalf("%s: check: %v", step.name, err)
@@ -239,5 +239,54 @@ func TestRealDisk(t *testing.T) {
 	diff(t, "reopened", want, dump(t, s))
 	if err := d.PurgeAside(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestUndone: an entry that this node has applied is committed. A leader who has
+// another one in its place comes from an older state, and undoes nothing here.
+func TestUndone(t *testing.T) {
+	applied := func(upTo uint64) (*storage.Store, *faultdisk.Mem) {
+		m := faultdisk.NewMem()
+		s := create(t, config(m, 1))
+		t.Cleanup(func() { _ = s.Close() })
+		if err := s.Log().StoreLogs(entries(1, 10, 1)); err != nil {
+			t.Fatal(err)
+		}
+		s.Applied(upTo)
+		if err := s.Check(); err != nil { // as a node does every second
+			t.Fatal(err)
+		}
+		return s, m
+	}
+	for name, undo := range map[string]func(*storage.Store) error{
+		"the end of the log":        func(s *storage.Store) error { return s.Log().DeleteRange(5, 10) },
+		"the last one":              func(s *storage.Store) error { return s.Log().DeleteRange(7, 10) },
+		"all of the log":            func(s *storage.Store) error { return s.Log().DeleteRange(1, 10) },
+		"all, for an old snapshot":  func(s *storage.Store) error { return errors.Join(snapshot(s, 6, 1, "x"), s.Log().DeleteRange(1, 10)) },
+		"another one, without more": func(s *storage.Store) error { return s.Log().StoreLogs(entries(7, 7, 2)) },
+	} {
+		s, m := applied(7)
+		if err := undo(s); !errors.Is(err, kms.Damaged) || s.Latched() == nil || !strings.Contains(kms.HintOf(err), "survey") {
+			t.Errorf("%s: %v (hint %q), latched: %v", name, err, kms.HintOf(err), s.Latched())
+		}
+		_ = s.Close()
+		again := open(t, config(m, 1))
+		if last, err := again.Log().LastIndex(); last != 10 || err != nil {
+			t.Errorf("%s: the log ends at %d afterwards (%v)", name, last, err)
+		}
+		if err := again.Log().DeleteRange(6, 10); !errors.Is(err, kms.Damaged) {
+			t.Errorf("%s: forgotten after a restart: %v", name, err)
+		}
+		_ = again.Close()
+	}
+	for name, do := range map[string]func(*storage.Store) error{
+		"entries that were not applied": func(s *storage.Store) error { return s.Log().DeleteRange(8, 10) },
+		"the beginning":                 func(s *storage.Store) error { return s.Log().DeleteRange(1, 5) },
+		"all, for a snapshot of them":   func(s *storage.Store) error { return errors.Join(snapshot(s, 7, 1, "x"), s.Log().DeleteRange(1, 10)) },
+	} {
+		s, _ := applied(7)
+		if err := do(s); err != nil || s.Latched() != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
