@@ -38,6 +38,8 @@ type Store interface {
 	Snapshots() raft.SnapshotStore
 	// Applied says that raft's apply loop will not ask for entries up to index again.
 	Applied(index uint64)
+	// Keeps refuses to lose the entry at an index if it was applied, and latches.
+	Keeps(index uint64) error
 	// Check compares what is on disk with what was written, and latches on a difference.
 	Check() error
 	// Latched is why the store refuses everything, nil while it does not.

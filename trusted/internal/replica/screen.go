@@ -53,7 +53,8 @@ func (c *channels) follow(a *raft.AppendEntriesRequest) {
 	a.LeaderCommitIndex = min(a.LeaderCommitIndex, last)
 }
 
-// install decides whether raft needs a snapshot.
+// install decides whether raft needs a snapshot. One of an entry that this node has
+// applied, and that is another one here, is of an older state than its own.
 func (c *channels) install(rpc raft.RPC, s *raft.InstallSnapshotRequest) (raft.RPC, bool) {
 	r := c.replica
 	if s.Term < r.raft.CurrentTerm() {
@@ -66,6 +67,14 @@ func (c *channels) install(rpc raft.RPC, s *raft.InstallSnapshotRequest) (raft.R
 		c.done.Go(func() {
 			_, _ = io.Copy(io.Discard, rpc.Reader) // the stream ends with the connection
 			rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: c.header(r.cfg.Node), Term: term, Success: term == s.Term}, nil)
+		})
+		return rpc, false
+	}
+	if err := r.cfg.Store.Keeps(s.LastLogIndex); err != nil {
+		c.done.Go(func() {
+			_, _ = io.Copy(io.Discard, rpc.Reader)
+			rpc.Respond(nil, err)
+			r.Fail(err)
 		})
 		return rpc, false
 	}

@@ -103,7 +103,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if err := checkSize(logs); err != nil {
 		return err // nothing has been touched, so nothing latches
 	}
-	if err := (*Store)(s).keeps(logs[0].Index); err != nil {
+	if err := (*Store)(s).Keeps(logs[0].Index); err != nil {
 		return err
 	}
 	h := s.anchor.current()
@@ -183,7 +183,7 @@ func (s *logStore) DeleteRange(min, max uint64) error {
 	// The end of the log goes where a leader has other entries there, or with all of
 	// it when a snapshot takes its place.
 	if max >= h.last && !(*Store)(s).covers() {
-		if err := (*Store)(s).keeps(min); err != nil {
+		if err := (*Store)(s).Keeps(min); err != nil {
 			return err
 		}
 	}

@@ -255,11 +255,11 @@ func (s *Store) Applied(index uint64) {
 // undoneHint is what to do where a leader would replace what was applied.
 const undoneHint = "folders of most nodes were put back, or copies of them run: stop all nodes; the one whose `survey` shows the highest head carries the domain on, by a recovery document"
 
-// keeps refuses to lose the entry at an index if it was applied: it is committed, so
+// Keeps refuses to lose the entry at an index if it was applied: it is committed, so
 // every leader has it, unless the disks of most voters were put back. Who has it
 // still is then the last to know that it was acknowledged.
-func (s *Store) keeps(index uint64) error {
-	if index > s.anchor.applied.Load() {
+func (s *Store) Keeps(index uint64) error {
+	if index == 0 || index > s.anchor.applied.Load() {
 		return nil
 	}
 	return s.latch.trip(kms.Errorf(kms.Damaged, "a leader has another entry %d than this node has applied: other nodes are in an older state", index).WithHint(undoneHint))
