@@ -65,7 +65,7 @@ func (n *Node) openMembers(s *sealer, known *rules) (err error) {
 			return kms.Errorf(kms.Damaged, "the peer key does not parse").WithFile(identityFile)
 		}
 		m.channels, err = member.New(member.Config{Node: n.who.node, Domain: n.who.domain, Key: key.(*ecdsa.PrivateKey), Boot: n.boot,
-			Dial: n.cfg.Peers.Dial, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, Starts: m.starts, EvidenceAge: m.evidenceAge, Impostor: m.impostor, Now: m.now, Logger: n.cfg.Logger})
+			Dial: n.cfg.Peers.Dial, Socket: n.cfg.Peers.Socket, Members: m, Prove: m.prove, Judge: m.judge, Admits: m.admits, Starts: m.starts, EvidenceAge: m.evidenceAge, Impostor: m.impostor, Now: m.now, Logger: n.cfg.Logger})
 		return err
 	})
 	if err == nil {

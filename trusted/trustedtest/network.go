@@ -63,6 +63,9 @@ func (nw *Network) Isolate(n *Node) {
 	}
 }
 
+// Move has a node that is stopped listen at another address from its next start on.
+func (nw *Network) Move(n *Node) { n.socket = "" }
+
 // Heal mends every cut.
 func (nw *Network) Heal() {
 	nw.mu.Lock()

@@ -42,6 +42,7 @@ type peer struct {
 	flight    *flight    // nil: none under way
 	channels  map[*Conn]bool
 	accepted  int           // of the channels
+	socket    string        // where it says that it listens; "": it has not said
 	proving   chan struct{} // held while evidence is made for it
 
 	refusal   error // why it was last refused

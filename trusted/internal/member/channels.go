@@ -55,14 +55,15 @@ type Members interface {
 	Socket(kms.NodeID) (string, bool)
 }
 
-// Config says how a node has channels. All fields must be there, but for Starts,
-// EvidenceAge and Impostor.
+// Config says how a node has channels. All fields must be there, but for Socket,
+// Starts, EvidenceAge and Impostor.
 type Config struct {
 	Node    kms.NodeID
 	Domain  kms.DomainID
 	Key     *ecdsa.PrivateKey // the peer key, P-256, whose hash Node is
 	Boot    *Boot             // of this start
 	Dial    func(ctx context.Context, socket string) (net.Conn, error)
+	Socket  string // where this node listens, for those whom it dials; "": it does not say
 	Members Members
 	// Prove has the TEE sign report data, and adds collateral. It is called for
 	// members alone.
@@ -89,6 +90,9 @@ type Config struct {
 func (c *Config) validate() error {
 	if c.Key == nil || c.Boot == nil || c.Dial == nil || c.Members == nil || c.Prove == nil || c.Judge == nil || c.Admits == nil || c.Now == nil || c.Logger == nil {
 		return kms.Errorf(kms.Invalid, "member.Config lacks a field")
+	}
+	if !validSocket(c.Socket) {
+		return kms.Errorf(kms.Invalid, "the address for other nodes has more than %d bytes, or some that cannot be printed", maxSocket)
 	}
 	public, err := x509.MarshalPKIXPublicKey(&c.Key.PublicKey)
 	if err != nil || sha256.Sum256(public) != c.Node {
@@ -172,11 +176,7 @@ func (c *Channels) Dial(ctx context.Context, node kms.NodeID, protocol string) (
 }
 
 func (c *Channels) dial(ctx context.Context, node kms.NodeID, protocol string) (*Conn, error) {
-	socket, ok := c.cfg.Members.Socket(node)
-	if !ok {
-		return nil, notMember(node)
-	}
-	conn, err := c.connect(ctx, socket, protocol, &node)
+	conn, err := c.reach(ctx, node, protocol)
 	if err != nil {
 		return nil, kms.Errorf(kms.KindOf(err), "dialling node %s: %w", node, err).WithHint(kms.HintOf(err))
 	}

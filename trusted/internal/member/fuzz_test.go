@@ -14,6 +14,7 @@ import (
 func FuzzFrame(f *testing.F) {
 	f.Add(member.Frame(member.FrameHello, append([]byte{1}, make([]byte, 32)...)))
 	f.Add(member.Frame(member.FrameHello, hello))
+	f.Add(member.Frame(member.FrameHello, append(bytes.Clone(hello), "127.0.0.1:9100"...)))
 	f.Add(member.Frame(member.FrameEvidence, []byte("\x03sgx\x00\x00\x00\x05quotecollateral")))
 	f.Add(member.Frame(member.FrameRefused, []byte("\x01not a program that the policy names")))
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff})

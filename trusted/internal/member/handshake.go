@@ -101,6 +101,9 @@ func (g greeting) run(ctx context.Context, theirs hello) (err error) {
 		return g.refuse(err)
 	}
 	mine := hello{stand: st}
+	if g.conn.dialed {
+		mine.socket = g.cfg.Socket
+	}
 	if st == asking {
 		rand.Read(mine.nonce[:])
 		defer func() { g.peers.land(f, nil, err, false) }() // if nothing else has

@@ -21,7 +21,7 @@ import (
 type frameKind byte
 
 const (
-	frameHello    frameKind = 1 // stand (1) ‖ nonce (32; zeros unless the stand is asking)
+	frameHello    frameKind = 1 // stand (1) ‖ nonce (32; zeros unless the stand is asking) ‖ socket, of who dialled
 	frameEvidence frameKind = 2 // length (1) ‖ TEE ‖ length (4) ‖ quote ‖ collateral
 	frameAdmitted frameKind = 3 // empty: the other side is admitted
 	frameRefused  frameKind = 4 // 1: denied, 2: not now ‖ why, for a person
@@ -33,10 +33,12 @@ const (
 	maxQuote      = 64 << 10
 	maxCollateral = 256 << 10
 	maxReason     = 512
+	maxSocket     = 256 // as in the state
 
 	frameHead  = 1 + 4
 	nonceSize  = 32
-	helloSize  = 1 + nonceSize
+	minHello   = 1 + nonceSize
+	maxHello   = minHello + maxSocket
 	maxFrame   = 1 + maxTEE + 4 + maxQuote + maxCollateral
 	maxTEE     = 8
 	deniedCode = 1
@@ -46,7 +48,7 @@ const (
 func (k frameKind) limit() int {
 	switch k {
 	case frameHello:
-		return helloSize
+		return maxHello
 	case frameEvidence:
 		return maxFrame
 	case frameRefused:
@@ -97,21 +99,29 @@ const (
 )
 
 type hello struct {
-	stand stand
-	nonce [nonceSize]byte
+	stand  stand
+	nonce  [nonceSize]byte
+	socket string // where who dialled listens itself, see Channels.reach; "": he does not say
 }
 
-func (h hello) body() []byte { return append([]byte{byte(h.stand)}, h.nonce[:]...) }
+func (h hello) body() []byte {
+	return append(append([]byte{byte(h.stand)}, h.nonce[:]...), h.socket...)
+}
 
 func parseHello(b []byte) (hello, error) {
-	if len(b) != helloSize {
+	if len(b) < minHello {
 		return hello{}, errFrame
 	}
-	h := hello{stand: stand(b[0]), nonce: [nonceSize]byte(b[1:])}
-	if h.stand < admitted || h.stand > waiting || (h.stand == asking) == (h.nonce == [nonceSize]byte{}) {
+	h := hello{stand: stand(b[0]), nonce: [nonceSize]byte(b[1:]), socket: string(b[minHello:])}
+	if h.stand < admitted || h.stand > waiting || (h.stand == asking) == (h.nonce == [nonceSize]byte{}) || !validSocket(h.socket) {
 		return hello{}, errFrame
 	}
 	return h, nil
+}
+
+// validSocket is whether a socket can be in the state. It comes into logs.
+func validSocket(s string) bool {
+	return len(s) <= maxSocket && utf8.ValidString(s) && !strings.ContainsFunc(s, unprintable)
 }
 
 // evidenceBody prints evidence. The error is TooLarge for what no other node would read.

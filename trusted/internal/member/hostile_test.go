@@ -201,7 +201,8 @@ func TestForgedGreeting(t *testing.T) {
 	}{
 		{"nothing known", frame(77, 0)},
 		{"a hello without end", frame(member.FrameHello, 1<<31)},
-		{"a hello of one more", frame(member.FrameHello, 34)},
+		{"a hello of one more", frame(member.FrameHello, 33+256+1)},
+		{"an address with a line break", frame(member.FrameHello, 36, append(bytes.Clone(hello), "a\nb"...)...)},
 		{"a hello that is short", frame(member.FrameHello, 1, 1)},
 		{"an unknown stand", frame(member.FrameHello, 33, make([]byte, 33)...)},
 		{"asking without a nonce", frame(member.FrameHello, 33, append([]byte{2}, make([]byte, 32)...)...)},

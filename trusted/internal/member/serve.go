@@ -69,6 +69,7 @@ func (c *Channels) receive(raw net.Conn, leave func()) {
 	if conn.protocol == Join {
 		err = c.takeStranger(conn)
 	} else if err = c.greet(conn, theirs); err == nil {
+		c.peers.listens(conn, theirs.socket)
 		err = c.deliver(conn)
 	}
 	if err != nil {

@@ -45,6 +45,7 @@ type member struct {
 	peer *peers
 	log  *storage.Store
 	now  atomic.Int64 // its clock
+	told *told
 	*replica.Replica
 }
 
@@ -81,6 +82,7 @@ func newCluster(t testing.TB, n int) *cluster {
 // add makes a node that is not started.
 func (c *cluster) add() *member {
 	m := &member{c: c, id: kms.NodeID{byte(len(c.nodes) + 1)}, mem: faultdisk.NewMem()}
+	m.told = &told{Handler: logs(m.id)}
 	m.now.Store(began.UnixNano())
 	c.nodes = append(c.nodes, m)
 	return m
@@ -240,16 +242,16 @@ func (m *member) create() *storage.Store {
 
 func (m *member) config(s *storage.Store) replica.Config {
 	m.peer, m.log = &peers{f: m.c.fabric, node: m.id}, s
-	return replica.Config{Node: m.id, Store: s, Machine: state.New(), Logger: logger(m.id), Peers: m.peer,
+	return replica.Config{Node: m.id, Store: s, Machine: state.New(), Logger: slog.New(m.told), Peers: m.peer,
 		Member: m.knows, Now: func() time.Time { return time.Unix(0, m.now.Load()) }}
 }
 
-// logger shows what the replicas log, where somebody looks for a fault.
-func logger(id kms.NodeID) *slog.Logger {
+// logs show what the replicas log, where somebody looks for a fault.
+func logs(id kms.NodeID) slog.Handler {
 	if os.Getenv("HOLDFAST_TEST_LOG") == "" {
-		return slog.New(slog.DiscardHandler)
+		return slog.DiscardHandler
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", id[0])
+	return slog.NewTextHandler(os.Stderr, nil).WithAttrs([]slog.Attr{slog.Any("node", id[0])})
 }
 
 // knows is whether a node is a member as this one's raft has it.

@@ -5,6 +5,10 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // What a test that runs raft alone needs, to run it with the settings that a
@@ -50,4 +54,10 @@ func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (
 			return rd.at.index, rd.err
 		}
 	}
+}
+
+// SendSnapshot sends a node an empty snapshot in this node's term, as raft would.
+func (r *Replica) SendSnapshot(to kms.NodeID) error {
+	req := &raft.InstallSnapshotRequest{Term: r.raft.CurrentTerm()}
+	return r.transport.InstallSnapshot(serverID(to), address(to), req, &raft.InstallSnapshotResponse{}, bytes.NewReader(nil))
 }

@@ -229,7 +229,8 @@ func (r *Replica) heir(ctx context.Context) (best kms.NodeID, ok bool) {
 	voters, _ := r.Configuration()
 	most := uint64(0)
 	for _, s := range r.poll(ctx, voters, heirLimit) {
-		if s.node != r.cfg.Node && (!ok || s.applied > most) {
+		// Raft would wait for one whom it does not reach, and take no command meanwhile.
+		if s.node != r.cfg.Node && r.reaches(s.node) && (!ok || s.applied > most) {
 			best, most, ok = s.node, s.applied, true
 		}
 	}

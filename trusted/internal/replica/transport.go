@@ -52,7 +52,8 @@ func address(id kms.NodeID) raft.ServerAddress { return raft.ServerAddress(id.St
 func serverID(id kms.NodeID) raft.ServerID     { return raft.ServerID(id.String()) }
 
 // channels are raft's transport over Peers. In one point they tell raft more
-// than the leader's raft does: see commit.
+// than the leader's raft does: see commit. In one they keep from it that a
+// follower is away: see reach.
 type channels struct {
 	*raft.NetworkTransport
 	stream *stream
@@ -63,6 +64,8 @@ type channels struct {
 	done   sync.WaitGroup
 
 	replica *Replica
+	begun   chan struct{} // closed once there is a replica
+	reach   reach
 
 	mu     sync.Mutex
 	known  point // the newest that a leader has told
@@ -77,7 +80,7 @@ func newChannels(cfg Config) *channels {
 		stream: s,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: s, MaxPool: raftPool, Timeout: raftTimeout, MaxRPCsInFlight: raftInFlight, Logger: newLogger(cfg.Logger)}),
-		out: make(chan raft.RPC), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		out: make(chan raft.RPC), wake: make(chan struct{}, 1), stop: make(chan struct{}), begun: make(chan struct{}),
 	}
 	return c
 }
@@ -85,6 +88,7 @@ func newChannels(cfg Config) *channels {
 // begin hands messages to a replica's raft, which runs.
 func (c *channels) begin(r *Replica) {
 	c.replica = r
+	close(c.begun)
 	c.done.Go(c.pass)
 }
 
