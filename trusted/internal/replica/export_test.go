@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -42,12 +43,15 @@ func ReadAndWriteVerdict(data []byte) ([]byte, error) {
 // NewLane makes a lane of nobody's, and returns what joins a round, and then
 // waits for it.
 func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (wait func() (uint64, error))) {
-	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, logger: slog.New(slog.DiscardHandler), enough: make(chan struct{}, 1),
+	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, logger: slog.New(slog.DiscardHandler), failing: new(atomic.Bool), enough: make(chan struct{}, 1),
 		attempt: func(context.Context) (at point, err error) { at.index, err = attempt(); return at, err }}
 	return func() func() (uint64, error) {
 		rd, idle := l.join()
 		if idle {
-			go l.serve()
+			go func() {
+				defer func() { _ = recover() }() // as who serves requests does
+				l.serve()
+			}()
 		}
 		return func() (uint64, error) {
 			<-rd.done

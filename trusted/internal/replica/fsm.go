@@ -20,6 +20,7 @@ type fsm struct {
 	machine *state.Machine
 	store   Store
 	stopped func(error)
+	own     context.Context // ends with the replica
 	// configured is called after a change of membership was applied.
 	configured func()
 
@@ -175,7 +176,7 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // Snapshot takes a picture that Persist writes while Apply goes on.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.since = 0
-	return picture{f.machine.Snapshot()}, nil
+	return picture{f.machine.Snapshot(), f.own}, nil
 }
 
 // Restore replaces the state by a snapshot: this node's own at its start, or
@@ -199,10 +200,13 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-type picture struct{ *state.Snapshot }
+type picture struct {
+	*state.Snapshot
+	own context.Context // ends with the replica
+}
 
 func (p picture) Persist(sink raft.SnapshotSink) error {
-	if err := p.Write(&leisurely{w: sink}); err != nil {
+	if err := p.Write(&leisurely{w: sink, own: p.own}); err != nil {
 		_ = sink.Cancel() // the write's error is the one to tell
 		return err
 	}
@@ -217,7 +221,8 @@ func (p picture) Release() {}
 // looks for them, which it does when it has nothing else to do.
 type leisurely struct {
 	w    io.Writer
-	done int // bytes since the last rest
+	own  context.Context // in which it is given up
+	done int             // bytes since the last rest
 }
 
 const (
@@ -236,7 +241,10 @@ func (l *leisurely) Write(p []byte) (n int, err error) {
 		p = p[part:]
 		if l.done += part; l.done == stint {
 			l.done = 0
-			pause(context.Background(), rest, nil)
+			pause(l.own, rest, nil)
+			if l.own.Err() != nil {
+				return n, errStopping
+			}
 		}
 	}
 	return n, nil

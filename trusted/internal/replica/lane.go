@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type lane struct {
 	spawn   func(func()) bool
 	ctx     context.Context // of the owner
 	logger  *slog.Logger
-	failing bool // the last round did; for who makes one
+	failing *atomic.Bool // the owner's last round did
 
 	mu     sync.Mutex
 	next   *round        // that who comes now waits for
@@ -43,7 +44,7 @@ type round struct {
 }
 
 func newLane(owner *Replica, limit time.Duration, attempt func(context.Context) (point, error)) *lane {
-	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, logger: owner.cfg.Logger, enough: make(chan struct{}, 1)}
+	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, logger: owner.cfg.Logger, failing: &owner.unconfirmed, enough: make(chan struct{}, 1)}
 }
 
 // join returns the next round. Where idle is true nothing is under way, and the
@@ -68,7 +69,12 @@ func (l *lane) join() (rd *round, idle bool) {
 
 // serve makes the next round. Another goroutine makes those after it.
 func (l *lane) serve() {
+	defer l.handOn() // also if the round panics: who serves requests recovers
 	l.attend(l.begin())
+}
+
+// handOn has another goroutine make the next round, if somebody waits for it.
+func (l *lane) handOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.next == nil {
@@ -103,18 +109,18 @@ func (l *lane) run() {
 func (l *lane) attend(rd *round) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.limit)
 	defer cancel()
+	rd.err = errStopping // should attempt panic
+	defer l.end(rd)
 	rd.at, rd.err = l.attempt(ctx)
 	l.heed(rd.err)
-	l.end(rd)
 }
 
-// heed logs when rounds begin to fail, and when they succeed again. One round is
-// under way at a time.
+// heed logs when rounds begin to fail, and when they succeed again.
 func (l *lane) heed(err error) {
-	if (err != nil) == l.failing || l.ctx.Err() != nil {
+	if l.ctx.Err() != nil || l.failing.Swap(err != nil) == (err != nil) {
 		return
 	}
-	if l.failing = err != nil; l.failing {
+	if err != nil {
 		l.logger.Warn("reads cannot be confirmed", "cause", err)
 	} else {
 		l.logger.Info("reads are confirmed again")

@@ -39,7 +39,7 @@ type link struct {
 
 // call sends a frame; on hears the reply, or a zero frame when the connection
 // is lost, from another goroutine and without blocking it. It is false if
-// nothing was sent, and then on is not called.
+// nothing was sent (of a small frame: not wholly), and then on is not called.
 func (l *link) call(f frame, on func(reply)) bool {
 	w, ok := l.expect(f, on)
 	if !ok || w == nil || w.send(f) {
@@ -91,7 +91,7 @@ func (l *link) run() {
 	l.mu.Lock()
 	l.wire, l.dialing = w, false
 	for _, f := range l.waiting {
-		w.send(f)
+		w.queue(f) // writes nothing: others wait for the lock
 	}
 	l.waiting = nil
 	l.mu.Unlock()

@@ -42,7 +42,7 @@ func (r *Replica) View(ctx context.Context) (*state.View, error) {
 	at, ok := r.unasked()
 	var err error
 	if !ok {
-		at, err = r.attempt(ctx)
+		at, err = r.attempt(ctx, true)
 	}
 	if err == nil && r.fsm.applied.Load() >= at.index {
 		return r.Local()
@@ -69,8 +69,9 @@ func (r *Replica) unasked() (point, bool) {
 	return at, r.leads() == lead && r.alone.Load()
 }
 
-// attempt joins the next round.
-func (r *Replica) attempt(ctx context.Context) (point, error) {
+// attempt joins the next round. Where none is under way it makes it itself, however
+// long that takes, if own is set.
+func (r *Replica) attempt(ctx context.Context, own bool) (point, error) {
 	if err := r.Failure(); err != nil {
 		return point{}, err
 	}
@@ -79,8 +80,11 @@ func (r *Replica) attempt(ctx context.Context) (point, error) {
 		l = r.confirms
 	}
 	rd, idle := l.join()
-	if idle {
+	switch {
+	case idle && own:
 		l.serve()
+	case idle:
+		l.handOn()
 	}
 	select {
 	case <-rd.done:
@@ -112,7 +116,7 @@ func (r *Replica) viewSlowly(ctx context.Context, at point, err error) (*state.V
 			return nil, kms.Errorf(kms.Stale, "what others have acknowledged is not known: %w", err).WithHint(staleHint)
 		}
 		pause(ctx, retryPause, changed)
-		next, failed := r.attempt(ctx)
+		next, failed := r.attempt(ctx, false)
 		if failed == nil || ctx.Err() == nil { // else what failed before tells more
 			at, err = next, failed
 		}

@@ -116,6 +116,23 @@ func TestLane(t *testing.T) {
 	}
 }
 
+// A round that panics, in a request whose server recovers, is not the last one.
+func TestLaneAfterPanic(t *testing.T) {
+	var rounds atomic.Uint64
+	join := replica.NewLane(t.Context(), func() (uint64, error) {
+		if n := rounds.Add(1); n > 1 {
+			return n, nil
+		}
+		panic("in a round")
+	})
+	if _, err := join()(); err == nil {
+		t.Error("a round that panicked succeeded")
+	}
+	if n, err := join()(); n != 2 || err != nil {
+		t.Errorf("round %d, %v", n, err)
+	}
+}
+
 // Who comes while a round is under way shares the next with all others who do.
 func TestLaneShares(t *testing.T) {
 	var rounds atomic.Uint64

@@ -71,7 +71,8 @@ type Config struct {
 }
 
 // DefaultSnapshotEvery keeps the replay after a crash short: with what is
-// written while a snapshot is being taken, some 50,000 entries at most.
+// written while a snapshot of some 100,000 keys is being taken, some 50,000 entries
+// at most.
 const DefaultSnapshotEvery = 45_000
 
 // Timing of elections. Nobody else can win one in a domain of one, so it is
@@ -99,6 +100,8 @@ type Replica struct {
 	confirms *lane        // the leader's rounds
 	answered []kms.NodeID // who did in those, the last one first
 	asks     *lane        // requests to the leader for one
+
+	unconfirmed atomic.Bool // the last round of either failed
 
 	alone    atomic.Bool // this node is the only voter
 	aloneMu  sync.Mutex
@@ -204,7 +207,7 @@ func newReplica(cfg Config) *Replica {
 	r := &Replica{cfg: cfg, transport: newTransport(cfg), own: own, stop: stop, ended: make(chan struct{}), links: make(map[kms.NodeID]*link)}
 	r.confirms = newLane(r, confirmLimit, r.confirm)
 	r.asks = newLane(r, askLimit, r.askLeader)
-	r.fsm = &fsm{machine: cfg.Machine, store: cfg.Store, stopped: r.Fail, configured: r.reckonIfRunning,
+	r.fsm = &fsm{machine: cfg.Machine, store: cfg.Store, stopped: r.Fail, own: own, configured: r.reckonIfRunning,
 		due: make(chan struct{}, 1), every: cfg.snapshotEvery(), expected: make(map[kms.CommandID][]*expected)}
 	if cfg.Peers != nil {
 		r.nodes = cfg.Peers.Listener(NodeProtocol)
@@ -395,7 +398,7 @@ func (r *Replica) takeSnapshots(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.fsm.due:
-			if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && r.Failure() == nil {
+			if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && r.Failure() == nil && ctx.Err() == nil {
 				r.cfg.Logger.Error("snapshot was not taken", "cause", err)
 			}
 		}

@@ -24,7 +24,10 @@ import (
 func (c *channels) screen(rpc raft.RPC) (raft.RPC, bool) {
 	switch cmd := rpc.Command.(type) {
 	case *raft.AppendEntriesRequest:
-		c.follow(cmd)
+		if err := c.follow(cmd); err != nil {
+			c.leave(rpc, err)
+			return rpc, false
+		}
 		c.raise(cmd)
 	case *raft.InstallSnapshotRequest:
 		return c.install(rpc, cmd)
@@ -33,24 +36,44 @@ func (c *channels) screen(rpc raft.RPC) (raft.RPC, bool) {
 }
 
 // follow rewrites a message whose entries begin at or before the end of our
-// snapshot. All up to there is committed, so every leader has the same.
-func (c *channels) follow(a *raft.AppendEntriesRequest) {
+// snapshot. All up to there is committed, so every leader has the same. The error is
+// that this one has not, see Store.Keeps.
+func (c *channels) follow(a *raft.AppendEntriesRequest) error {
 	snap, ok := c.snapshot()
 	if !ok || a.PrevLogEntry > snap.index || (a.PrevLogEntry == 0 && len(a.Entries) == 0) {
-		return
+		return nil
 	}
-	if a.PrevLogEntry == snap.index && a.PrevLogTerm != snap.term {
-		return // no leader says so; raft refuses it
+	// Looked at after the snapshot: a leader of an older term than that was committed
+	// in may have entries that never were.
+	if a.Term < c.replica.raft.CurrentTerm() {
+		return nil // raft refuses it
 	}
+	other := a.PrevLogEntry == snap.index && a.PrevLogTerm != snap.term
 	last := snap.index
 	for len(a.Entries) > 0 && a.Entries[0].Index <= snap.index {
+		other = other || (a.Entries[0].Index == snap.index && a.Entries[0].Term != snap.term)
 		a.Entries = a.Entries[1:]
+	}
+	if other {
+		return c.replica.cfg.Store.Keeps(snap.index)
 	}
 	if n := len(a.Entries); n > 0 {
 		last = a.Entries[n-1].Index
 	}
 	a.PrevLogEntry, a.PrevLogTerm = 0, 0 // which raft does not look for
 	a.LeaderCommitIndex = min(a.LeaderCommitIndex, last)
+	return nil
+}
+
+// leave has the node stop instead of doing as a leader of an older state says.
+func (c *channels) leave(rpc raft.RPC, cause error) {
+	c.done.Go(func() {
+		if rpc.Reader != nil {
+			_, _ = io.Copy(io.Discard, rpc.Reader) // the stream ends with the connection
+		}
+		rpc.Respond(nil, cause)
+		c.replica.Fail(cause)
+	})
 }
 
 // install decides whether raft needs a snapshot. One of an entry that this node has
@@ -71,11 +94,7 @@ func (c *channels) install(rpc raft.RPC, s *raft.InstallSnapshotRequest) (raft.R
 		return rpc, false
 	}
 	if err := r.cfg.Store.Keeps(s.LastLogIndex); err != nil {
-		c.done.Go(func() {
-			_, _ = io.Copy(io.Discard, rpc.Reader)
-			rpc.Respond(nil, err)
-			r.Fail(err)
-		})
+		c.leave(rpc, err)
 		return rpc, false
 	}
 	if r.raft.LastIndex() > s.LastLogIndex {
@@ -86,11 +105,13 @@ func (c *channels) install(rpc raft.RPC, s *raft.InstallSnapshotRequest) (raft.R
 
 // holds is whether an entry is in our log, or behind it in our snapshot.
 func (c *channels) holds(at point) bool {
-	if snap, ok := c.snapshot(); ok && snap.index >= at.index {
+	var l raft.Log
+	if c.replica.cfg.Store.Log().GetLog(at.index, &l) == nil && l.Term == at.term {
 		return true
 	}
-	var l raft.Log
-	return c.replica.cfg.Store.Log().GetLog(at.index, &l) == nil && l.Term == at.term
+	// Looked at after the log, which ends only up to where a snapshot is there.
+	snap, ok := c.snapshot()
+	return ok && (snap.index > at.index || snap == at)
 }
 
 // replace has raft take a snapshot in place of a log that went beyond it with

@@ -124,7 +124,10 @@ func (c *channels) pass() {
 			}
 		case <-c.wake:
 			rpc = c.notice()
-			c.follow(rpc.Command.(*raft.AppendEntriesRequest))
+			if err := c.follow(rpc.Command.(*raft.AppendEntriesRequest)); err != nil {
+				c.leave(rpc, err)
+				continue
+			}
 		}
 		select {
 		case <-c.stop:

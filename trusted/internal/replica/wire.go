@@ -55,11 +55,22 @@ func (w *wire) send(f frame) bool {
 		return w.sendNow(f)
 	}
 	defer w.mu.Unlock()
+	w.add(f)
+	return true
+}
+
+// queue has the writer send a frame. Nobody waits for another side.
+func (w *wire) queue(f frame) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add(f)
+}
+
+func (w *wire) add(f frame) {
 	w.unsent = f.append(w.unsent)
 	if !w.busy {
 		w.rouse()
 	}
-	return true
 }
 
 // sendNow writes a frame. Nobody else writes.

@@ -55,7 +55,7 @@ func (m *Machine) checkpoint(by *command.Principal, p *command.Checkpoint) Resul
 		return refuse(kms.Stale, "there is no checkpoint there, or none any more")
 	case m.next.checkpoints[i].Digest != c.Digest:
 		return m.stop(kms.Errorf(kms.Damaged, "the state after entry %d is another than the leader's", c.Index).
-			WithHint("have this node removed and another one join; keep its folder, and report this as a fault of the program"))
+			WithHint("if folders of other nodes were put back, stop all and `survey` each: this one may be the one that is right; else have it removed and another one join, keep its folder, and report a fault of the program"))
 	}
 	return Result{}
 }

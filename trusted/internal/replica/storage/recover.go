@@ -157,6 +157,7 @@ func (r *recovery) readSnapshot() error {
 		return err
 	}
 	r.s.snap = meta
+	r.a.reached(meta.Index)
 	return nil
 }
 

@@ -228,6 +228,7 @@ func (s *Store) adopt(k *sink) error {
 		return err
 	}
 	s.snap = k.info.raft(k.name, k.size)
+	s.anchor.reached(ref.index) // all that it holds is committed
 	if older != "" {
 		s.removeSnapshot(older)
 	}

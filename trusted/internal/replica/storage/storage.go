@@ -288,6 +288,7 @@ func (s *Store) Latched() error { return s.latch.err() }
 // Close lets go of all files. Reads and writes fail afterwards. Raft must have
 // been stopped before.
 func (s *Store) Close() error {
+	_ = s.anchor.check() // head says how far entries were applied; an error has latched
 	s.latch.close()
 	return errors.Join(s.wal.Close(), s.anchor.closeHead())
 }
