@@ -97,6 +97,21 @@ func TestHeader(t *testing.T) {
 	if err != nil || rules.Domain != h.Domain || !rules.Maker.Simulated || rules.Policy.Serial != 1 || !got.SameRecovery(rules) {
 		t.Errorf("rules: %+v, %v", rules, err)
 	}
+	for name, edit := range map[string]func(*backup.Rules){
+		"nobody any more":   func(r *backup.Rules) { r.Standing.RecoveryKeys, r.Standing.RecoveryThreshold = nil, 0 },
+		"one less":          func(r *backup.Rules) { r.Standing.RecoveryKeys = r.Standing.RecoveryKeys[1:] },
+		"another order":     func(r *backup.Rules) { slices.Reverse(r.Standing.RecoveryKeys) },
+		"another threshold": func(r *backup.Rules) { r.Standing.RecoveryThreshold++ },
+	} {
+		amended := *rules
+		amended.Standing.RecoveryKeys = slices.Clone(rules.Standing.RecoveryKeys)
+		if edit(&amended); got.SameRecovery(&amended) {
+			t.Errorf("shares of former holders, %s: not noticed", name)
+		}
+	}
+	if bare := (&backup.Header{}); bare.SameRecovery(rules) || !bare.SameRecovery(&backup.Rules{}) {
+		t.Error("a domain without recovery keys")
+	}
 	other, _ := header(t)
 	if _, err := got.Rules(other.Charter, verifiers); !errors.Is(err, kms.Denied) {
 		t.Errorf("under another charter: %v", err)

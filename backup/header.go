@@ -288,10 +288,14 @@ func (h *Header) documents(charter *govern.Charter) (*Rules, error) {
 	return &Rules{Domain: h.Domain, Standing: standing, Policy: policy}, nil
 }
 
-// SameRecovery refuses a header whose recovery key was dealt to others than those
-// whom the rules name: an amendment came, and its shares were not dealt yet.
+// SameRecovery reports whether the recovery key was dealt to those whom the rules
+// name. It was not where an amendment has just come, whose shares are not dealt yet:
+// the backup is whole, and who was left out can open it.
 func (h *Header) SameRecovery(r *Rules) bool {
-	if h.Recovery == nil || len(h.Recovery.Shares) != len(r.Standing.RecoveryKeys) || h.Recovery.Threshold != r.Standing.RecoveryThreshold {
+	if h.Recovery == nil {
+		return len(r.Standing.RecoveryKeys) == 0
+	}
+	if len(h.Recovery.Shares) != len(r.Standing.RecoveryKeys) || h.Recovery.Threshold != r.Standing.RecoveryThreshold {
 		return false
 	}
 	for i, k := range r.Standing.RecoveryKeys {

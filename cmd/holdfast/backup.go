@@ -43,8 +43,9 @@ type shownBackup struct {
 	Recoverable bool         `json:"recoverable"`       // when every node is lost
 
 	Charter govern.Digest  `json:"charter_digest"`
-	Maker   *attest.Claims `json:"maker,omitempty"` // under the backup's own documents; absent: no node of that domain is proved to have made it
-	Cause   string         `json:"cause,omitempty"` // why not
+	Maker   *attest.Claims `json:"maker,omitempty"`          // under the backup's own documents; absent: no node of that domain is proved to have made it
+	Former  bool           `json:"former_holders,omitempty"` // the shares are of keys that an amendment has replaced: those of the new ones were not dealt yet
+	Cause   string         `json:"cause,omitempty"`          // why there is no maker
 	Hint    string         `json:"hint,omitempty"`
 }
 
@@ -132,7 +133,7 @@ func (b *shownBackup) judge(h *backup.Header) {
 		b.Charter = charter.Digest()
 		var rules *backup.Rules
 		if rules, err = h.Rules(charter, teeVerifiers); err == nil {
-			b.Maker = &rules.Maker
+			b.Maker, b.Former = &rules.Maker, !h.SameRecovery(rules)
 			return
 		}
 	}
@@ -160,6 +161,9 @@ func printBackup(w io.Writer, b shownBackup) {
 	fmt.Fprintf(w, "made by\t%s\n", b.makerText())
 	if b.Hint != "" {
 		fmt.Fprintf(w, "hint\t%s\n", b.Hint)
+	}
+	if b.Former {
+		fmt.Fprintln(w, "warning\tan amendment has changed the recovery keys, and this backup does not have the shares of the new ones: make another one in a minute")
 	}
 	if !b.Recoverable {
 		fmt.Fprintln(w, "when every node is lost\tnobody can open it: the domain has no recovery keys")

@@ -142,12 +142,13 @@ func TestEnrollByTicket(t *testing.T) {
 		status int
 		said   string
 	}{
-		{"without a ticket", enroll(""), exitFailed, "not allowed"},
+		{"without a ticket", enroll(""), exitFailed, "say --ticket @FILE"},
+		{"with a file's name", enroll("", "--ticket", key), exitUsage, "write --ticket @"},
 		{"with one", enroll("", "--ticket", strings.TrimSpace(code)), exitOK, "credentials"},
 		{"with it again", enroll("", "--ticket", strings.TrimSpace(code)), exitFailed, "used before"},
 		{"with one from a file", enroll("", "--ticket", "@"+term.write("ticket", []byte(issue()), 0o600)), exitOK, "credentials"},
 		{"with one from standard input", enroll(issue("--expires", "10m"), "--ticket", "-"), exitOK, "credentials"},
-		{"with nonsense", enroll("", "--ticket", "nonsense"), exitFailed, "does not let"},
+		{"with nonsense", enroll("", "--ticket", "nonsense"), exitFailed, "see that the ticket is for this domain"},
 		{"from no TEE", enroll("", "--attested"), exitFailed, "found no trusted execution environment"},
 		{"as a simulated program, where tickets are wanted", enroll("", "--attested", "--simulated-machine", filepath.Join(term.dir, "machine")), exitFailed, "does not let"},
 		{"showing what no machine shows", enroll("", "--attested", "--sim-mrenclave", strings.Repeat("ab", 32)), exitUsage, "--simulated-machine"},

@@ -52,6 +52,9 @@ func defaultCredentials(s *session) (string, error) {
 // loadCredentials reads a credentials file, which others must not be able to read.
 func loadCredentials(path string) (client.Config, error) {
 	raw, err := readPrivate(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return client.Config{}, because(err, "`holdfast enroll --out` makes such a file; which one is used say --credentials and HOLDFAST_CREDENTIALS", "reading the credentials")
+	}
 	if err != nil {
 		return client.Config{}, err
 	}

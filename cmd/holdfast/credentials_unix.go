@@ -14,7 +14,7 @@ func checkPrivate(f *os.File) error {
 		return err
 	}
 	if mode := info.Mode().Perm(); mode&othersMay != 0 {
-		return problemf("chmod 600 "+f.Name()+"; if it was readable for long, enroll a new app and give the old one up",
+		return problemf("chmod 600 "+f.Name()+"; if it was readable for long, others may have what is in it: make another key, or enroll another app",
 			"%s is open to others (mode %04o)", f.Name(), mode)
 	}
 	return nil

@@ -32,7 +32,7 @@ func (devNodeCmds) Help() string {
 // devNodeCmds are the steps that holdfastd takes, on the simulated platform.
 type devNodeCmds struct {
 	Prepare devPrepareCmd `cmd:"" help:"First step of founding: make the node's key, and write evidence for it that owner and signers look at."`
-	Found   devFoundCmd   `cmd:"" help:"Second step: found the domain by the documents that they signed."`
+	Found   devFoundCmd   `cmd:"" help:"Second step: found the domain by the documents that they signed. With --stay both steps in one process, which then serves."`
 	Serve   devServeCmd   `cmd:"" default:"withargs" help:"Serve; with --join, have the node join a domain first."`
 	Survey  devSurveyCmd  `cmd:"" help:"Where a domain has lost most of its nodes: show what is left of it here, or a new node for a backup, with evidence."`
 	Recover devRecoverCmd `cmd:"" help:"Carry such a domain on, alone, as owner and signers have signed, and serve."`
@@ -43,7 +43,7 @@ type devPrepareCmd struct {
 	Charter string `required:"" placeholder:"FILE" help:"The charter; a copy stays beside the node's state."`
 	Out     string `required:"" placeholder:"FILE" help:"Where the evidence goes."`
 	Force   bool   `help:"Replace what is there."`
-	devTuning
+	devSimulated
 }
 
 // Run prepares the node. Done again it shows new evidence for the same key.
@@ -55,7 +55,7 @@ func (c *devPrepareCmd) Run(s *session) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	home := &devHome{dir: c.Dir, tuning: c.devTuning}
+	home := &devHome{dir: c.Dir, tuning: devTuning{devSimulated: c.devSimulated}}
 	if err := home.settle(charter); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (c *devPrepareCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.writeFile(c.Out, founderText(shown, charter), c.Force); err != nil {
+	if err := s.writeFile(c.Out, founderText(shown, charter), c.Force); err != nil || c.Out == "-" {
 		return err
 	}
 	return s.show(map[string]any{"node_id": shown.Node, "founder": c.Out, "claims": shown.Claims}, func(w io.Writer) {
@@ -144,15 +144,25 @@ func stateMissing(err error) error {
 }
 
 type devFoundCmd struct {
-	Dir       string   `required:"" type:"path" placeholder:"DIR" help:"Folder of the node that was prepared."`
+	Dir       string   `required:"" type:"path" placeholder:"DIR" help:"Folder of the node that was prepared; with --stay it is made if it is not there, and a simulated machine in it."`
 	Bootstrap string   `required:"" placeholder:"FILE" help:"The bootstrap that owner and signers signed."`
 	Policy    string   `required:"" placeholder:"FILE" help:"Policy 1, as the signers signed it."`
 	Name      []string `placeholder:"NAME" help:"DNS name or IP address that the node is reached by; several times for several. Default: loopback."`
+	devFoundStaying
 	devTuning
 }
 
 // Run founds the domain.
 func (c *devFoundCmd) Run(s *session) error {
+	if c.Stay {
+		return c.stay(s)
+	}
+	if c.serves() {
+		return misusef("say it to `holdfast dev node serve`, or add --stay", "--metrics, --audit and --audit-web are for a node that serves")
+	}
+	if c.devFoundStaying != (devFoundStaying{}) {
+		return misusef("add --stay, or leave them out", "--charter, --out, --listen, --peer-listen, --peer-address and --node-name go with --stay")
+	}
 	bootstrap, _, err := readEnvelope(c.Bootstrap, govern.BootstrapType)
 	if err != nil {
 		return err

@@ -41,13 +41,23 @@ type devTuning struct {
 	Audit    bool   `help:"Keep an audit log in the folder, and have the policy of a new domain require it."`
 	AuditWeb string `placeholder:"URL" help:"Post the audit log to a web service, and have the policy of a new domain require that. To be said at each start."`
 
+	devSimulated
+}
+
+// devSimulated is what a simulated machine pretends, for a command that serves nobody.
+type devSimulated struct {
 	SimMRENCLAVE attest.Hex `name:"sim-mrenclave" placeholder:"HEX" help:"MRENCLAVE that the simulated machine shows: 64 hexadecimal digits."`
 	SimMRSIGNER  attest.Hex `name:"sim-mrsigner" placeholder:"HEX" help:"MRSIGNER that the simulated machine shows: 64 hexadecimal digits."`
+
+	SimTEE string `name:"sim-tee" enum:",sgx,tdx,snp" default:"" placeholder:"KIND" help:"Kind of TEE that the simulated machine is: sgx, tdx (which has no sealing key) or snp. Default: sgx."`
 
 	SimCollateralEnds time.Duration `hidden:"" help:"The simulated vendor publishes nothing new: what there is ends so long after the start."`
 }
 
-func (t devTuning) validate() error {
+// serves reports whether a flag is there that means something to a node that serves.
+func (t devTuning) serves() bool { return t.Metrics != "" || t.Audit || t.AuditWeb != "" }
+
+func (t devSimulated) validate() error {
 	for flag, v := range map[string]attest.Hex{"--sim-mrenclave": t.SimMRENCLAVE, "--sim-mrsigner": t.SimMRSIGNER} {
 		if n := len(v); n != 0 && n != 32 {
 			return kms.Errorf(kms.Invalid, "%d bytes, a measurement has 32", n).WithField(flag)
@@ -58,7 +68,7 @@ func (t devTuning) validate() error {
 
 func (t devTuning) flags() []string {
 	return []string{"--snapshot-every", strconv.Itoa(t.SnapshotEvery), "--segment-size", strconv.Itoa(t.SegmentSize), "--metrics", t.Metrics,
-		"--audit-web", t.AuditWeb, "--sim-collateral-ends", t.SimCollateralEnds.String()}
+		"--audit-web", t.AuditWeb, "--sim-tee", t.SimTEE, "--sim-collateral-ends", t.SimCollateralEnds.String()}
 }
 
 const (
@@ -104,6 +114,9 @@ func (h *devHome) leave() error {
 func (h *devHome) found(ctx context.Context) error {
 	if err := h.tuning.validate(); err != nil {
 		return err
+	}
+	if h.tuning.kind() != attest.SGX {
+		return misusef("found one by hand, with `holdfast dev node`: docs/tdx.md", "a domain that `holdfast dev` founds is of simulated SGX machines")
 	}
 	switch empty, err := h.empty(); {
 	case err != nil:
@@ -188,7 +201,7 @@ func (h *devHome) fill(ctx context.Context) error {
 
 // serverConfig is how the node of dev runs.
 func (h *devHome) serverConfig(p *simtee.Platform, d *disk.Disk, charter []byte, logger *slog.Logger) server.Config {
-	guest := p.Guest(attest.SGX, wallclock.Clock{}.Now)
+	guest := p.Guest(h.tuning.kind(), wallclock.Clock{}.Now)
 	return server.Config{Platform: guest, Collateral: guest.Collateral, Development: true, Disk: d, Clock: wallclock.Clock{},
 		Charter: charter, Mount: h.program().Handler, ConnContext: signature.ConnContext, Logger: logger,
 		SnapshotEvery: h.tuning.SnapshotEvery, SegmentSize: h.tuning.SegmentSize}
@@ -270,10 +283,11 @@ func signed(t govern.PayloadType, payload []byte, keys ...*govern.PrivateKey) (e
 type devMachine struct {
 	MRENCLAVE attest.Hex `json:"mrenclave,omitempty"`
 	MRSIGNER  attest.Hex `json:"mrsigner,omitempty"`
+	TEE       string     `json:"tee,omitempty"`
 }
 
 func (h *devHome) saveMachine() error {
-	b, err := json.Marshal(devMachine{MRENCLAVE: h.tuning.SimMRENCLAVE, MRSIGNER: h.tuning.SimMRSIGNER})
+	b, err := json.Marshal(devMachine{MRENCLAVE: h.tuning.SimMRENCLAVE, MRSIGNER: h.tuning.SimMRSIGNER, TEE: h.tuning.SimTEE})
 	if err != nil {
 		return err
 	}
@@ -301,11 +315,18 @@ func (h *devHome) loadMachine() error {
 		}
 		*v.asked = v.made
 	}
+	if asked := h.tuning.SimTEE; asked != "" && h.tuning.kind() != (devSimulated{SimTEE: m.TEE}).kind() {
+		return problemf("leave --sim-tee out, or choose another --dir", "the machine in %s was made as another kind of TEE", h.dir)
+	}
+	h.tuning.SimTEE = m.TEE
 	return nil
 }
 
+// kind is the kind of TEE that the machine is.
+func (t devSimulated) kind() attest.TEE { return attest.TEE(orElse(t.SimTEE, string(attest.SGX))) }
+
 // simulated is what the simulated platform pretends.
-func (t devTuning) simulated() simtee.Config {
+func (t devSimulated) simulated() simtee.Config {
 	var c simtee.Config
 	copy(c.Measurement[:], t.SimMRENCLAVE)
 	copy(c.Program.MRSIGNER[:], t.SimMRSIGNER)

@@ -21,7 +21,7 @@ type devSurveyCmd struct {
 	Backup  string `placeholder:"FILE" help:"A backup of the domain, where no node's log is left. Default: what is left in --dir."`
 	Out     string `required:"" placeholder:"FILE" help:"Where what this node shows goes: holdfast recovery draft --to FILE."`
 	Force   bool   `help:"Replace what is there."`
-	devTuning
+	devSimulated
 }
 
 // Help is the rest of what --help says.
@@ -42,7 +42,7 @@ type shownSurvey struct {
 
 // Run writes what the node shows.
 func (c *devSurveyCmd) Run(s *session) error {
-	home, files := &devHome{dir: c.Dir, tuning: c.devTuning}, revival.Files{Backup: c.Backup}
+	home, files := &devHome{dir: c.Dir, tuning: devTuning{devSimulated: c.devSimulated}}, revival.Files{Backup: c.Backup}
 	if err := home.revivable(c.Charter, c.Backup); err != nil {
 		return err
 	}
@@ -77,6 +77,8 @@ type devRecoverCmd struct {
 	Recovery string   `required:"" placeholder:"FILE" help:"The recovery that owner and signers have signed: holdfast recovery sign."`
 	Backup   string   `placeholder:"FILE" help:"The backup that was surveyed. Default: what is left in --dir."`
 	Share    []string `sep:"none" placeholder:"FILE" help:"A share that its holder has handed to this node (holdfast recovery open-share); several times for several."`
+	Stay     bool     `help:"Do it all in this process, without a survey before: write --out, wait until --recovery and every --share are there, restore the --backup, and serve."`
+	Out      string   `placeholder:"FILE" help:"With --stay, where what this node shows goes."`
 	devListening
 	devTuning
 }
@@ -94,11 +96,18 @@ func (c *devRecoverCmd) Run(s *session) error {
 	if err := errors.Join(files.Check(), at.check()); err != nil {
 		return err
 	}
+	if c.Stay != (c.Out != "") || c.Stay && c.Backup == "" {
+		return misusef("give all three, or neither --stay nor --out", "--stay, --out and --backup go together: it writes the one, and restores the other")
+	}
 	home := &devHome{dir: c.Dir, tuning: c.devTuning}
 	if err := home.revivable(c.Charter, c.Backup); err != nil {
 		return err
 	}
-	return s.serveDev(&devRun{home: home, at: at, revive: &files})
+	run := &devRun{home: home, at: at, revive: &files}
+	if c.Stay {
+		run.begin = c.stay(s)
+	}
+	return s.serveDev(run)
 }
 
 // revivable finds the folder of a node, or makes one for a node that is to restore

@@ -18,8 +18,9 @@ import (
 type devRun struct {
 	home     *devHome
 	at       devPlacing
-	drain    bool           // it leaves the domain when it is told to end
-	revive   *revival.Files // nil: the domain need not be carried on
+	drain    bool                                                       // it leaves the domain when it is told to end
+	revive   *revival.Files                                             // nil: the domain need not be carried on
+	begin    func(context.Context, server.Config) (*server.Node, error) // how it opens; nil: from its folder, or by joining
 	logger   *slog.Logger
 	child    bool                 // of dev: nobody has chosen its ports
 	progress func(what string)    // how far it has come, for people
@@ -85,6 +86,9 @@ func (r *devRun) open(ctx context.Context, cfg server.Config) (*server.Node, err
 	})
 	defer wondering.Stop()
 	switch {
+	case r.begin != nil:
+		wondering.Stop() // it waits for people
+		return r.begin(ctx, cfg)
 	case r.revive != nil:
 		return r.revive.Revive(ctx, cfg)
 	case len(r.at.Join) == 0:

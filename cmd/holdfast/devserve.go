@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/holdfast-kms/holdfast/host/harden"
 	"github.com/holdfast-kms/holdfast/host/heap"
@@ -50,7 +51,7 @@ func (s *session) serveDev(run *devRun) (err error) {
 	}
 	err = run.serve(s.ctx)
 	if err != nil && s.ctx.Err() != nil && !served {
-		s.note("ended before it served: %v", err)
+		s.note("ended before it served: %s", oneLine(strings.ReplaceAll(err.Error(), "\n", ": ")))
 		return nil
 	}
 	return err

@@ -18,7 +18,7 @@ type devSockets struct {
 }
 
 // open opens them where the flags say, else where the node listened before. The
-// API's is opened when the node serves: until then clients are refused, and do not
+// API's is tried, and opened when the node serves: until then clients are refused, and do not
 // wait. A port of which nobody knows is taken at once, so that others can be told.
 func (r *devRun) openSockets() (s *devSockets, err error) {
 	before, err := r.home.addresses()
@@ -35,10 +35,13 @@ func (r *devRun) openSockets() (s *devSockets, err error) {
 		return nil, err
 	}
 	s.at.Peers = s.peers.Listener.Addr().String()
-	if _, port, err := net.SplitHostPort(at.API); err == nil && port == "0" {
-		if err = s.openAPI(r); err != nil {
-			return nil, errors.Join(err, s.close())
-		}
+	if _, port, splits := net.SplitHostPort(at.API); splits == nil && port == "0" {
+		err = s.openAPI(r)
+	} else if err = listen.Try(at.API); err != nil { // told now, before the node joins and has to leave again
+		err = because(err, orElse(kms.HintOf(err), "choose another address with --listen"), "listening")
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	if err = r.home.keepAddresses(s.at); err != nil {
 		return nil, errors.Join(err, s.close())

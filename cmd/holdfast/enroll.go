@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -35,6 +36,9 @@ func (c *enrollCmd) Run(s *session) error {
 		return err
 	}
 	app, err := enroll(s.ctx, cfg, path, in)
+	if errors.Is(err, kms.Denied) {
+		return because(err, c.refusedHint(), "the domain makes no app")
+	}
 	if err != nil {
 		return err
 	}
@@ -46,6 +50,17 @@ func (c *enrollCmd) Run(s *session) error {
 			fmt.Fprintf(w, "to use them\texport HOLDFAST_CREDENTIALS=%s\n", shellQuote(path))
 		}
 	})
+}
+
+// refusedHint is what to do where the domain does not let the caller enrol.
+func (c *enrollCmd) refusedHint() string {
+	switch {
+	case c.Attested:
+		return "the policy has to name this program as one that may enrol"
+	case c.Ticket != "":
+		return "see that the ticket is for this domain, has not expired, and that an operator signed it whom the policy names; or ask for another one"
+	}
+	return "ask an operator for a ticket (holdfast ticket issue), and say --ticket @FILE"
 }
 
 func (c *enrollCmd) path(s *session) (string, error) {

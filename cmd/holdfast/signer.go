@@ -65,6 +65,9 @@ func (c *signerNewCmd) Run(s *session) error {
 	if err := s.writeFile(public, []byte(key.Public().String()+"\n"), false); err != nil {
 		return err
 	}
+	if c.NoPassphrase {
+		s.note("the key lies in clear: whoever reads the file can sign with it, or open what is sealed to it")
+	}
 	return s.showKey(key.Public(), c.Out)
 }
 
@@ -72,7 +75,6 @@ func (c *signerNewCmd) Run(s *session) error {
 func (c *signerNewCmd) passphrase(s *session) ([]byte, error) {
 	switch {
 	case c.NoPassphrase:
-		s.note("the key lies in clear: whoever reads the file is the signer")
 		return nil, nil
 	case c.Passphrase != "":
 		return readPassphrase(c.Passphrase)

@@ -96,6 +96,28 @@ type signFlags struct {
 	Passphrase string `name:"passphrase-file" placeholder:"FILE" help:"File with the passphrase of the key, if it has one. Without it you are asked."`
 	Out        string `short:"o" placeholder:"FILE" help:"Where the signed document goes. Without it, a signature is added to FILE in place, and a draft FILE.json becomes FILE.signed.json."`
 	Force      bool   `help:"Replace what is there."`
+	Charter    string `placeholder:"FILE" help:"The charter, where no amendment came since: then a key is refused that is neither the owner's nor a signer's, whose signature would spoil the document."`
+}
+
+// hasSay refuses the key of somebody whom the charter gives no say: one such
+// signature refuses the whole document.
+func (c *signFlags) hasSay(key govern.PublicKey, doc ruling) error {
+	if c.Charter == "" {
+		return nil
+	}
+	charter, err := readCharterFile(c.Charter)
+	if err != nil {
+		return err
+	}
+	allowed := append([]govern.PublicKey{charter.Owner}, charter.Signers...)
+	if a, ok := doc.(*govern.Amendment); ok { // who is new has to show that he holds his key
+		allowed = append(append(allowed, a.Owner), a.Signers...)
+	}
+	if slices.ContainsFunc(allowed, func(k govern.PublicKey) bool { return k.ID() == key.ID() }) {
+		return nil
+	}
+	return problemf("sign with the key of the owner or of a signer; after an amendment that changed them leave --charter out",
+		"key %s is neither the owner's nor a signer's by the charter: with its signature the document would be refused", shortID(key))
 }
 
 // signedSuffix is what the name of a signed document ends in.
@@ -115,6 +137,9 @@ func (c *signFlags) sign(s *session, t govern.PayloadType) error {
 		envelope = e.Encode()
 	}
 	key, err := s.openKey(c.Key, c.Passphrase)
+	if err == nil {
+		err = c.hasSay(key.Public(), doc)
+	}
 	if err != nil {
 		return err
 	}
@@ -122,7 +147,7 @@ func (c *signFlags) sign(s *session, t govern.PayloadType) error {
 		return err
 	}
 	out, force := c.place(e != nil)
-	if err := s.writeFile(out, append(envelope, '\n'), force); err != nil {
+	if err := s.writeFile(out, append(envelope, '\n'), force); err != nil || out == "-" {
 		return err
 	}
 	return s.showSigned(out, t, doc, key.Public(), envelope)
@@ -338,7 +363,7 @@ func readCharterFile(path string) (*govern.Charter, error) {
 	}
 	charter, err := govern.ParseCharter(b)
 	if err != nil {
-		return nil, because(err, kms.HintOf(err), path)
+		return nil, because(err, orElse(kms.HintOf(err), "it takes the charter: the file that `holdfast charter new` wrote"), path)
 	}
 	return charter, nil
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -63,7 +66,13 @@ func (c *ticketIssueCmd) ticket(now time.Time) (*govern.Ticket, error) {
 
 // readPrivateKey reads a key that only its owner may read.
 func readPrivateKey(path, passphrasePath string) (*govern.PrivateKey, error) {
+	if isPublic(path) {
+		return nil, problemf("name the private key: the file that --out named when it was made, without "+publicSuffix, "%s is the public half of a key", path)
+	}
 	file, err := readPrivate(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, because(err, "`holdfast signer new` makes a key", "reading the private key")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +91,22 @@ func readPrivateKey(path, passphrasePath string) (*govern.PrivateKey, error) {
 	return key, nil
 }
 
+// isPublic reports whether a file holds a public key, as people take one for the other.
+func isPublic(path string) bool {
+	b, err := readBounded(path, maxCredentials)
+	if err != nil {
+		return false
+	}
+	_, err = parsePublic(b)
+	return err == nil
+}
+
+// namesFile reports whether a ticket is a file's name: most are too long for one.
+func namesFile(value string) bool {
+	_, err := os.Stat(value)
+	return err == nil
+}
+
 // readTicket is the code that --ticket means: itself, or what a file has after
 // an @, or standard input.
 func (s *session) readTicket(value string) (string, error) {
@@ -89,6 +114,8 @@ func (s *session) readTicket(value string) (string, error) {
 	switch {
 	case value == "-":
 		path = value
+	case !isFile && namesFile(value):
+		return "", misusef("write --ticket @"+value, "%s is a file, not a ticket", value)
 	case !isFile:
 		return value, nil
 	}

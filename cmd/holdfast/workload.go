@@ -36,7 +36,7 @@ func (f *workloadFlags) workload(s *session) (*client.Workload, error) {
 }
 
 func (f *workloadFlags) simulated() (*client.Workload, error) {
-	tuning := devTuning{SimMRENCLAVE: f.MRENCLAVE, SimMRSIGNER: f.MRSIGNER}
+	tuning := devSimulated{SimMRENCLAVE: f.MRENCLAVE, SimMRSIGNER: f.MRSIGNER}
 	if err := tuning.validate(); err != nil {
 		return nil, err
 	}

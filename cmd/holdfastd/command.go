@@ -29,6 +29,9 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
       First step of founding: make the node's key, and write evidence for it that owner and signers look at.
   holdfastd found --dir DIR --charter FILE --bootstrap FILE --policy FILE [--name NAME]...
       Second step: found the domain by the documents that they signed.
+  holdfastd found --stay --dir DIR --charter FILE --out FILE --bootstrap FILE --policy FILE [--name NAME]... [--peer-listen HOST:PORT …, as serve]
+      Both steps in one process, which waits for those documents, and serves: the only way in a TEE without a sealing key (TDX).
+      There the charter's restart mode is "rejoin", and nothing is served to apps before two other nodes have joined and vote.
   holdfastd serve --dir DIR --charter FILE [--listen HOST:PORT] [--audit NAME=PLACE]... [--peer-listen HOST:PORT [--peer-address HOST:PORT] [--name NAME]]
       Serve. With --peer-listen other nodes can reach it: the domain can have several.
   holdfastd serve --dir DIR --charter FILE --peer-listen HOST:PORT --join HOST:PORT... [--approval FILE]
@@ -40,6 +43,9 @@ const usage = `holdfastd runs a node of a domain inside a TEE.
   holdfastd recover --dir DIR --charter FILE --recovery FILE [--backup FILE [--share FILE]...] [--listen HOST:PORT …, as serve]
       Carry the domain on as the recovery says that they signed, from what is left in DIR or from a backup, and serve. The part of
       all other nodes ends: new ones join this one.
+  holdfastd recover --stay --dir DIR --charter FILE --backup FILE --out FILE --recovery FILE [--share FILE]... [--listen HOST:PORT …, as serve]
+      The same from a backup in one process, which writes what a survey would, and waits for the signed recovery and the shares: the
+      only way in a TEE without a sealing key (TDX). There nothing is served to apps before two other nodes have joined and vote.
   holdfastd --config FILE
       Any of these by a file: one JSON object with flags as members, and with "command", without which it is serve. Flags of the line go
       before it. ` + "`holdfast config check FILE`" + ` explains what is wrong with one.
@@ -57,6 +63,8 @@ var errUsage = errors.New("the command line makes no sense")
 type settings struct {
 	dir, charter           string
 	out, bootstrap, policy string
+	stay                   bool // one process does all steps
+	given                  map[string]bool
 	names                  []string
 	listen, metrics        string
 	peers                  peering
@@ -93,29 +101,42 @@ func (s *settings) flags(command string) *flag.FlagSet {
 		f.StringVar(&s.policy, "policy", "", "`file` with the signed policy 1: the second step")
 		f.Func("name", "DNS `name` or IP address that the node is reached by, for its certificate; may be given several times; default: loopback",
 			func(name string) error { s.names = append(s.names, name); return nil })
+		f.BoolVar(&s.stay, "stay", false, "do both steps in this process: write --out, wait until --bootstrap and --policy are there, found the domain, and serve")
+		s.servingFlags(f, command)
 	case "survey":
 		f.StringVar(&s.out, "out", "", "`file` to write what this node shows to")
 		revivalFlags(f, &s.revive, command)
 	case "serve", "recover":
 		if command == "recover" {
 			revivalFlags(f, &s.revive, command)
+			f.BoolVar(&s.stay, "stay", false, "do it all in this process, without a survey before: write --out, wait until --recovery and every --share are there, restore the --backup, and serve")
+			f.StringVar(&s.out, "out", "", "`file` to write what this node shows to, with --stay")
 		}
-		f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
-			func(sink string) error { s.audit = append(s.audit, sink); return nil })
-		s.level = "info"
-		f.Func("log-level", "lowest `level` of what is logged: debug, info, warn or error; default: info", s.setLogLevel)
-		f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
-		f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
-		f.BoolVar(&s.drain, "drain-on-term", false, "when it is told to end, have the node leave the domain for good: for a machine that does not come back. Where too few would be left to vote it stays a member, and says so")
-		s.peers.flags(f, command)
+		s.servingFlags(f, command)
 	}
 	return f
+}
+
+// servingFlags are those of a process that comes to serve.
+func (s *settings) servingFlags(f *flag.FlagSet, command string) {
+	f.Func("audit", "`NAME=PLACE` of an audit sink, by the name that the policy requires it by: file:PATH, stdout, or the https address of a service that takes lines of JSON; may be given several times; default: none",
+		func(sink string) error { s.audit = append(s.audit, sink); return nil })
+	s.level = "info"
+	f.Func("log-level", "lowest `level` of what is logged: debug, info, warn or error; default: info", s.setLogLevel)
+	f.StringVar(&s.listen, "listen", ":9000", "`address` to serve at")
+	f.StringVar(&s.metrics, "metrics", "", "`address` to show metrics and health at, in clear, to whoever asks: :PORT is at loopback; default: nowhere")
+	f.BoolVar(&s.drain, "drain-on-term", false, "when it is told to end, have the node leave the domain for good: for a machine that does not come back. Where too few would be left to vote it stays a member, and says so")
+	s.peers.flags(f, command)
 }
 
 func (p *peering) flags(f *flag.FlagSet, command string) {
 	f.StringVar(&p.listen, "peer-listen", "", "`address` to listen at for the other nodes of the domain; default: it is a domain of one")
 	f.StringVar(&p.address, "peer-address", "", "`address` that the other nodes dial, a DNS name or an IP and a port; default: that of --peer-listen")
-	f.StringVar(&p.name, "name", "", "`name` that people know the node by")
+	name := "name"
+	if command == "found" { // where that is what the certificate is for
+		name = "node-name"
+	}
+	f.StringVar(&p.name, name, "", "`name` that people know the node by")
 	if command != "serve" { // it carries a domain on alone, and others join it
 		return
 	}
@@ -127,7 +148,7 @@ func (p *peering) flags(f *flag.FlagSet, command string) {
 // check refuses what cannot be meant, before anything is opened.
 func (p *peering) check() error {
 	if p.listen == "" {
-		for flag, given := range map[string]bool{"--peer-address": p.address != "", "--name": p.name != "", "--join": len(p.join) > 0, "--approval": p.approval != ""} {
+		for flag, given := range map[string]bool{"--peer-address": p.address != "", "--name (found: --node-name)": p.name != "", "--join": len(p.join) > 0, "--approval": p.approval != ""} {
 			if given {
 				return misuse("%s needs --peer-listen: without it no other node reaches this one", flag)
 			}
@@ -190,6 +211,8 @@ func (n *node) parse(args []string) (do func(context.Context) error, err error) 
 	if err := n.set.fill(command, f); err != nil {
 		return nil, err
 	}
+	n.set.given = map[string]bool{}
+	f.Visit(func(one *flag.Flag) { n.set.given[one.Name] = true })
 	n.args, n.command = args, command
 	return n.choose(command)
 }
@@ -233,6 +256,10 @@ func (n *node) choose(command string) (func(context.Context) error, error) {
 		return nil, misuse("survey needs --out")
 	case command == "survey":
 		return n.survey, nil
+	case s.stay:
+		return n.serve, s.checkStaying()
+	case s.servesInVain() != "":
+		return nil, misuse("%s: --%s goes with --stay, in which this process serves", command, s.servesInVain())
 	case second && (s.bootstrap == "" || s.policy == ""):
 		return nil, misuse("--bootstrap and --policy belong together")
 	case second && s.out != "":

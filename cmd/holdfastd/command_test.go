@@ -42,11 +42,19 @@ func TestMisuse(t *testing.T) {
 		{with("found", "--bootstrap", "b"), "belong together"},
 		{with("found", "--policy", "b"), "belong together"},
 		{with("found", "--bootstrap", "b", "--policy", "p", "--out", "o"), "first step"},
-		{with("found", "--listen", ":1"), "listen"},
+		{with("found", "--listen", ":1", "--out", "o"), "--listen goes with --stay"},
+		{with("found", "--peer-listen", ":1", "--out", "o"), "--peer-listen goes with --stay"},
+		{with("found", "--stay", "--out", "o"), "needs --out, --bootstrap and --policy"},
+		{with("found", "--stay", "--out", "o", "--bootstrap", "b"), "needs --out, --bootstrap and --policy"},
+		{with("found", "--stay", "--out", "o", "--bootstrap", "b", "--policy", "p", "--node-name", "n"), "--peer-listen"},
+		{with("serve", "--stay"), "stay"},
 		{with("found", "--join", "a:1"), "join"},
 		{with("survey"), "needs --out"},
 		{with("survey", "--out", "o", "--share", "s"), "share"},
 		{with("recover"), "takes --recovery"},
+		{with("recover", "--recovery", "r", "--out", "o"), "goes with --stay"},
+		{with("recover", "--recovery", "r", "--stay", "--out", "o"), "needs --out and --backup"},
+		{with("recover", "--recovery", "r", "--stay", "--backup", "b"), "needs --out and --backup"},
 		{with("recover", "--recovery", "r", "--share", "s"), "goes with --backup"},
 		{with("recover", "--recovery", "r", "--peer-listen", ":1", "--join", "a:1"), "join"},
 	} {
@@ -76,9 +84,9 @@ func TestHelp(t *testing.T) {
 // TestFlags has each flag in the open: what a manifest or an image has to fix.
 func TestFlags(t *testing.T) {
 	for command, want := range map[string]string{
-		"found":   "bootstrap charter collateral-bundle collateral-cache config dir name out pcs policy",
+		"found":   "audit bootstrap charter collateral-bundle collateral-cache config dir drain-on-term listen log-level metrics name node-name out pcs peer-address peer-listen policy stay",
 		"survey":  "backup charter collateral-bundle collateral-cache config dir out pcs",
-		"recover": "audit backup charter collateral-bundle collateral-cache config dir drain-on-term listen log-level metrics name pcs peer-address peer-listen recovery share",
+		"recover": "audit backup charter collateral-bundle collateral-cache config dir drain-on-term listen log-level metrics name out pcs peer-address peer-listen recovery share stay",
 		"serve":   "approval audit charter collateral-bundle collateral-cache config dir drain-on-term join listen log-level metrics name pcs peer-address peer-listen",
 	} {
 		var got []string

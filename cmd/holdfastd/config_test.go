@@ -68,7 +68,8 @@ func TestConfigRefused(t *testing.T) {
 		`{"dir": "d", "charter": "c", "collateral-bundle": "b", "pcs": "https://pccs.local"}`: "in place of",
 		`{"dir": "d", "charter": "c", "command": "dev"}`:                                      "none of found, serve",
 		`{"dir": "d", "charter": "c", "command": ["serve"]}`:                                  "command has to be a text",
-		`{"dir": "d", "charter": "c", "command": "found", "listen": ":1"}`:                    "no setting of the command",
+		`{"dir": "d", "charter": "c", "command": "found", "listen": ":1"}`:                    "listen without stay",
+		`{"dir": "d", "charter": "c", "command": "found", "join": ["a:1"]}`:                   "no setting of the command",
 		`{"dir": "d", "charter": "c", "bootstrap": "b", "policy": "p"}`:                       "no setting of the command",
 		`{"dir": "d", "charter": "c", "command": "serve", "command": "found"}`:                "twice",
 	} {

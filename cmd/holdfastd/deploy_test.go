@@ -83,7 +83,8 @@ func TestDeployCommands(t *testing.T) {
 	if err != nil || len(all) < 8 {
 		t.Fatalf("%q, %v", all, err)
 	}
-	want := map[string]string{"sgx": "serve", "tdx": "serve", "snp": "serve", "sgx-prepare": "found", "sgx-found": "found", "sgx-survey": "survey", "sgx-recover": "recover"}
+	want := map[string]string{"sgx": "serve", "tdx": "serve", "snp": "serve", "sgx-prepare": "found", "sgx-found": "found", "sgx-survey": "survey", "sgx-recover": "recover",
+		"tdx-found": "found", "tdx-recover": "recover"}
 	for _, path := range all {
 		name := strings.TrimSuffix(filepath.Base(path), ".json")
 		if name == "pccs" { // of another program

@@ -89,7 +89,7 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
-// TestWithoutSealingKey: a TDX machine founds nothing and starts from no folder, and
+// TestWithoutSealingKey: a TDX machine founds nothing in two steps and starts from no folder, and
 // says what to do instead.
 func TestWithoutSealingKey(t *testing.T) {
 	r := newRig(t)
@@ -98,7 +98,7 @@ func TestWithoutSealingKey(t *testing.T) {
 		n.platform = r.machine.Guest(attest.TDX, time.Now)
 		return n
 	}
-	r.must(exitFailed, "found the domain on a machine with a sealing key", tdx(), r.args("found", "--out", r.path("founder"))...)
+	r.must(exitFailed, "holdfastd found --stay", tdx(), r.args("found", "--out", r.path("founder"))...)
 	if names := sealed(t, r.path("node")); len(names) > 0 {
 		t.Errorf("it left %q", names)
 	}

@@ -29,6 +29,9 @@ func (s *settings) checkRecover() error {
 	if err := s.revive.Check(); err != nil {
 		return misuse("recover: %v", err)
 	}
+	if err := s.checkRecoverStaying(); err != nil {
+		return err
+	}
 	return s.peers.check()
 }
 
@@ -47,8 +50,13 @@ func (n *node) survey(ctx context.Context) error {
 		if err := os.WriteFile(n.set.out, text, 0o644); err != nil {
 			return fmt.Errorf("writing what this node shows: %w", err)
 		}
-		n.log.Info("surveyed", "node", c.Request.Node.String(), "domain", c.Request.Domain.String(), "index", c.Request.Head.Index, "term", c.Request.Head.Term,
-			"policy", c.Request.Head.PolicySerial, "digest", c.Request.Head.Digest.String(), "members_that_would_go", len(c.Lost), "shares_wanted", len(c.Request.Receiver) > 0, "out", n.set.out)
+		n.surveyed(c)
 		return nil
 	})
+}
+
+// surveyed says what this node shows.
+func (n *node) surveyed(c *server.Claimant) {
+	n.log.Info("surveyed", "node", c.Request.Node.String(), "domain", c.Request.Domain.String(), "index", c.Request.Head.Index, "term", c.Request.Head.Term,
+		"policy", c.Request.Head.PolicySerial, "digest", c.Request.Head.Digest.String(), "members_that_would_go", len(c.Lost), "shares_wanted", len(c.Request.Receiver) > 0, "out", n.set.out)
 }

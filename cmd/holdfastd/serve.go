@@ -28,7 +28,7 @@ func (n *node) serve(ctx context.Context) (err error) {
 	}
 	defer n.metrics.Close()
 	open := disk.Open
-	if len(n.set.peers.join) > 0 || n.set.revive.Backup != "" {
+	if len(n.set.peers.join) > 0 || n.set.revive.Backup != "" || n.set.stay {
 		open = disk.Create // as it is, where it is there from a start before
 	}
 	return n.with(ctx, open, func(cfg server.Config, d *disk.Disk) (err error) {
@@ -40,6 +40,9 @@ func (n *node) serve(ctx context.Context) (err error) {
 			defer socket.Listener.Close()
 			cfg.Peers = &server.Peers{Listener: socket.Listener, Socket: socket.Address, API: n.url(socket.Address), Name: n.set.peers.name, Dial: peer.Dial}
 			n.log.Info("listening for other nodes", "address", socket.Listener.Addr().String(), "they_dial", socket.Address)
+		}
+		if err := listen.Try(n.set.listen); err != nil { // told now, before the node joins and has to leave again
+			return err
 		}
 		cfg.Mount = api.Handler
 		if cfg.AuditSinks, err = n.auditSinks(); err != nil {
@@ -67,6 +70,12 @@ func (n *node) serve(ctx context.Context) (err error) {
 // open opens the node, or has it join. How far it has come is in the log.
 func (n *node) open(ctx context.Context, cfg server.Config) (*server.Node, error) {
 	p := &n.set.peers
+	if n.command == "found" {
+		return n.foundStaying(ctx, cfg)
+	}
+	if n.set.stay {
+		return n.restoreStaying(ctx, cfg)
+	}
 	if n.set.revive.Recovery != "" {
 		return n.set.revive.Revive(ctx, cfg)
 	}

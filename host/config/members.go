@@ -28,6 +28,7 @@ type member struct {
 
 var (
 	serving = []string{Serve, "recover"}
+	comes   = []string{"found", Serve, "recover"} // to serve; found does with stay
 	making  = []string{"found"}
 )
 
@@ -37,15 +38,17 @@ var members = []member{
 	{name: commandName, form: isCommand, hint: `"command": "serve"`},
 	{name: "dir", form: given, hint: `"dir": "/var/lib/holdfast/node"`},
 	{name: "charter", form: given, hint: `"charter": "/etc/holdfast/charter.json"`},
-	{name: "listen", of: serving, form: address, hint: `"listen": ":9000"`},
-	{name: "metrics", of: serving, form: address, hint: `"metrics": "127.0.0.1:9100"`},
-	{name: "peer-listen", of: serving, form: address, hint: `"peer-listen": ":9001"`},
-	{name: "peer-address", of: serving, form: peer.CheckAddress, hint: `"peer-address": "kms-1.example:9001"`},
+	{name: "listen", of: comes, form: address, hint: `"listen": ":9000"`},
+	{name: "metrics", of: comes, form: address, hint: `"metrics": "127.0.0.1:9100"`},
+	{name: "peer-listen", of: comes, form: address, hint: `"peer-listen": ":9001"`},
+	{name: "peer-address", of: comes, form: peer.CheckAddress, hint: `"peer-address": "kms-1.example:9001"`},
 	{name: "name", of: serving, form: given, hint: `"name": "kms-1"`},
 	{name: "name", of: making, list: true, form: given, hint: `"name": ["kms-0.example"]`},
+	{name: "node-name", of: making, form: given, hint: `"node-name": "kms-0"`},
+	{name: "stay", of: []string{"found", "recover"}, form: choice, hint: `"stay": "true"`},
 	{name: "join", of: []string{Serve}, list: true, form: peer.CheckAddress, hint: `"join": ["kms-0.example:9001"]`},
 	{name: "approval", of: []string{Serve}, form: given, hint: `"approval": "/etc/holdfast/approval.json"`},
-	{name: "out", of: []string{"found", "survey"}, form: given, hint: `"out": "/var/lib/holdfast/founder.json"`},
+	{name: "out", of: []string{"found", "survey", "recover"}, form: given, hint: `"out": "/var/lib/holdfast/founder.json"`},
 	{name: "bootstrap", of: making, form: given, hint: `"bootstrap": "/etc/holdfast/bootstrap.signed.json"`},
 	{name: "policy", of: making, form: given, hint: `"policy": "/etc/holdfast/policy-1.signed.json"`},
 	{name: "backup", of: []string{"survey", "recover"}, form: given, hint: `"backup": "/etc/holdfast/domain.backup"`},
@@ -54,9 +57,9 @@ var members = []member{
 	{name: "pcs", form: service, hint: `"pcs": "https://pccs.example:8081"`},
 	{name: "collateral-cache", form: given, hint: `"collateral-cache": "/var/lib/holdfast/collateral"`},
 	{name: "collateral-bundle", form: given, hint: `"collateral-bundle": "/etc/holdfast/collateral.json"`},
-	{name: "drain-on-term", of: serving, form: choice, hint: `"drain-on-term": "true"`},
-	{name: "audit", of: serving, list: true, form: sink, hint: `"audit": ["main=file:/var/log/holdfast/audit.log"]`},
-	{name: "log-level", of: serving, form: Level, hint: `"log-level": "info"`},
+	{name: "drain-on-term", of: comes, form: choice, hint: `"drain-on-term": "true"`},
+	{name: "audit", of: comes, list: true, form: sink, hint: `"audit": ["main=file:/var/log/holdfast/audit.log"]`},
+	{name: "log-level", of: comes, form: Level, hint: `"log-level": "info"`},
 }
 
 const commandName = "command"
@@ -161,7 +164,7 @@ func (f File) Check() []Fault {
 	for _, r := range rules {
 		line, there := at(r.name)
 		_, other := at(r.other)
-		if there && other != r.needs && (r.but != f.Command()) {
+		if there && other != r.needs && r.but != f.Command() && (r.only == "" || r.only == f.Command()) && (r.unless == "" || f.Value(r.unless) != "true") {
 			all = append(all, Fault{Line: line, What: r.what, Hint: r.hint})
 		}
 	}
@@ -173,10 +176,13 @@ type rule struct {
 	name, other string
 	needs       bool // the other one has to be there; else it must not
 	what, hint  string
-	but         string // the command that it does not count for
+	but, only   string // the command that it does not count for; the only one that it does
+	unless      string // a choice with which it does not count
 }
 
 const needPeers = `add "peer-listen": ":9001", or leave it out on a domain of one node`
+
+const alone = `add "stay": "true", or leave it out`
 
 var rules = []rule{
 	{name: "peer-address", other: "peer-listen", needs: true, what: "peer-address without peer-listen: no other node reaches this one", hint: needPeers},
@@ -188,7 +194,12 @@ var rules = []rule{
 	{name: "collateral-bundle", other: "collateral-cache", what: "collateral-bundle and collateral-cache: a bundle stands in place of what is fetched", hint: "leave one of them out"},
 	{name: "bootstrap", other: "policy", needs: true, what: "bootstrap without policy: they belong together", hint: `add "policy": "/etc/holdfast/policy-1.signed.json"`},
 	{name: "policy", other: "bootstrap", needs: true, what: "policy without bootstrap: they belong together", hint: `add "bootstrap": "/etc/holdfast/bootstrap.signed.json"`},
-	{name: "out", other: "bootstrap", what: "out and bootstrap: the first is for the first step of founding, the other for the second", hint: "leave one of them out"},
+	{name: "out", other: "bootstrap", unless: "stay", what: "out and bootstrap: the first is for the first step of founding, the other for the second", hint: `leave one of them out, or add "stay": "true"`},
+	{name: "node-name", other: "peer-listen", needs: true, what: "node-name without peer-listen: no other node reaches this one", hint: needPeers},
+	{name: "listen", other: "stay", needs: true, only: "found", what: "listen without stay: found does not serve", hint: alone},
+	{name: "peer-listen", other: "stay", needs: true, only: "found", what: "peer-listen without stay: found does not serve", hint: alone},
+	{name: "out", other: "stay", needs: true, only: "recover", what: "out without stay: a survey writes it", hint: alone},
+	{name: "stay", other: "out", needs: true, what: "stay without out: it writes what people look at", hint: `add "out": "/var/lib/holdfast/founder.json"`},
 	{name: "share", other: "backup", needs: true, what: "share without backup: shares open a backup", hint: `add "backup": "/etc/holdfast/domain.backup"`},
 }
 
@@ -202,7 +213,9 @@ func (f File) Missing() (all []string) {
 	case "recover":
 		wanted = append(wanted, "recovery")
 	case "found":
-		if f.Value("bootstrap") == "" {
+		if f.Value("stay") == "true" {
+			wanted = append(wanted, "out", "bootstrap", "policy")
+		} else if f.Value("bootstrap") == "" {
 			wanted = append(wanted, "out")
 		}
 	}

@@ -61,6 +61,15 @@ type Listener struct {
 	open, refused, retried atomic.Int64
 }
 
+// Try asks whether TCP could listen at addr, for who listens there later.
+func Try(addr string) error {
+	l, err := TCP(addr, Config{})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // TCP listens at addr, "IP:port", where an empty IP is every address of the
 // machine, localhost is 127.0.0.1 and port 0 is any free one. No name is
 // looked up. The error is Invalid for an address that is none, else

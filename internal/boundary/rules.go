@@ -12,7 +12,7 @@ var (
 
 // rules are those of this module.
 var rules = Rules{
-	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./internal/revival", "./examples/...", "./test/..."}, shared...),
+	Areas: append([]string{"./trusted/...", "./host/...", "./client/...", "./cmd/...", "./internal/boundary", "./internal/mount", "./internal/revival", "./internal/staying", "./examples/...", "./test/..."}, shared...),
 
 	Imports: []ImportRule{
 		{From: []string{"./kms/..."}, Never: []string{"./..."},
@@ -54,6 +54,8 @@ var rules = Rules{
 			Reason: "it knows the facades and the node: what runs a node puts one in front of the other"},
 		{Package: "./internal/revival", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
 			Reason: "it opens files for a node that is about to start: nobody but what runs one does"},
+		{Package: "./internal/staying", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
+			Reason: "it opens files for a node that is about to start, too"},
 		{Package: "./test/versions", AnyTest: true,
 			Reason: "what it builds is no release"},
 		{Package: "./govern/governtest", By: []string{"./trusted/trustedtest"}, AnyTest: true,
@@ -81,6 +83,8 @@ var rules = Rules{
 			Reason: "the log's commands and the records of the state are protobuf"},
 		{By: []string{"./trusted/internal/state"}, TestsOnly: true, Imports: []string{"google.golang.org/protobuf/reflect/protoreflect"},
 			Reason: "a test changes every field of every record, so that the state's digest forgets none"},
+		{By: []string{"./cmd/holdfastd"}, TestsOnly: true, Imports: []string{"google.golang.org/protobuf/reflect/protoreflect", "google.golang.org/protobuf/reflect/protoregistry"},
+			Reason: "a test asks every method of a node whose domain is being founded"},
 		{By: generated, Imports: []string{"google.golang.org/protobuf/reflect/protoreflect", "google.golang.org/protobuf/runtime/protoimpl", "google.golang.org/protobuf/types/known/timestamppb"},
 			Reason: "generated code rests on it"},
 		{By: []string{"./proto/...", "./api/native", "./client/..."}, Imports: []string{"connectrpc.com/connect"},

@@ -1,7 +1,9 @@
 // Package server assembles a node: the one package of trusted/ that the
 // outside imports. Found makes a new domain, Open starts a node on state that
 // exists; neither ever does the other's work, so that missing state is an
-// error and never a new start.
+// error and never a new start. FoundStaying and RestoreStaying do all steps in one
+// process, in a folder without a node, by documents that name a key which this very
+// process has made or, on a platform with a sealing key, that was prepared there.
 //
 // Everything that touches the machine comes in through Config.
 package server

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
+	"github.com/holdfast-kms/holdfast/trusted/internal/command"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member"
 	"github.com/holdfast-kms/holdfast/trusted/internal/member/wire"
 	"github.com/holdfast-kms/holdfast/trusted/internal/state"
@@ -161,15 +162,38 @@ func (n *Node) dropped(ctx context.Context) bool {
 
 // drainByOrder has a node leave in order, as an operator's order says: this one, or
 // the one that it names, which is asked to. So many of the requests under way here
-// wait for it.
+// wait for it. An order is good for one try: what was refused is spent, so that it is
+// not carried out later, when nobody expects that any more.
 func (n *Node) drainByOrder(ctx context.Context, id kms.NodeID, order []byte, waiting int) error {
 	view, err := n.replica.View(ctx)
 	if err == nil {
 		err = view.CheckDrain(id, order, n.core.Now(view))
 	}
-	if err == nil {
-		err = isMember(view, id)
+	if err != nil {
+		return err
 	}
+	if err = n.drainOrdered(ctx, view, id, order, waiting); err != nil && !errors.Is(err, kms.NotFound) {
+		n.spendOrder(ctx, id, order)
+	}
+	return err
+}
+
+// spendOrder has the domain remember an order to drain that was refused. Where the
+// log cannot be written nobody leaves by an order either; it is told, and no more.
+func (n *Node) spendOrder(ctx context.Context, id kms.NodeID, order []byte) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
+	defer cancel()
+	_, err := n.core.Order(ctx, func(*state.View) (*command.Command, error) {
+		return &command.Command{Op: &command.Command_SpendOrder{SpendOrder: &command.SpendOrder{By: n.who.node[:], Node: id[:], Order: order}}}, nil
+	})
+	if err != nil && !errors.Is(err, kms.Exists) { // the node that was to leave has done it
+		n.cfg.Logger.Warn("an order to drain that was refused is good until it expires", "node", id.String(), "cause", err)
+	}
+}
+
+// drainOrdered is drainByOrder, for an order that was checked.
+func (n *Node) drainOrdered(ctx context.Context, view *state.View, id kms.NodeID, order []byte, waiting int) error {
+	err := isMember(view, id)
 	switch {
 	case err != nil:
 		return err

@@ -77,8 +77,9 @@ func TestDrain(t *testing.T) {
 	}, begun)
 	comesTrue(t, "a request is under way", func() bool { return gone.Server().Metrics().Load.UnderWay == 1 })
 	drained := make(chan error, 1)
-	order := orderer{t, told, d}.toDrain(gone)
-	go func() { drained <- insist(func() error { return told.Server().RemoveNode(ctx, id, order) }) }()
+	go func() { // an order is good for one try
+		drained <- insist(func() error { return told.Server().RemoveNode(ctx, id, orderer{t, told, d}.toDrain(gone)) })
+	}()
 	comesTrue(t, "it takes on nothing new", func() bool { return !gone.Server().Readiness().Ready && gone.Server().Status().Leader != id })
 	if r := gone.Server().Readiness(); !strings.Contains(fmt.Sprint(r.Reasons), "leaves the domain") {
 		t.Errorf("%+v", r)
@@ -186,12 +187,52 @@ func TestDrainRefused(t *testing.T) {
 			t.Errorf("one of two that live: %v", err)
 		}
 	}
-	if err := other.Server().RemoveNode(ctx, id, o.toDrain(leader)); !errors.Is(err, kms.Conflict) {
+	refused := o.toDrain(leader)
+	if err := other.Server().RemoveNode(ctx, id, refused); !errors.Is(err, kms.Conflict) {
 		t.Errorf("by order: %v", err)
 	}
 	used(t, app, key, leader, other)
 	used(t, app, key, other, leader)
 	if r := leader.Server().Readiness(); !r.Ready {
+		t.Errorf("%+v", r)
+	}
+	for _, n := range d.Nodes { // it could go now, and nobody expects it any more
+		if n != leader && n != other {
+			n.MustStart()
+		}
+	}
+	d.AwaitVoters(3)
+	for _, n := range d.Nodes {
+		if err := n.Server().RemoveNode(ctx, id, refused); !errors.Is(err, kms.Exists) || kms.HintOf(err) == "" {
+			t.Errorf("what was refused once: %v", err)
+		}
+	}
+	used(t, app, key, other, leader)
+	if err := insist(func() error { return other.Server().RemoveNode(ctx, id, o.toDrain(leader)) }); err != nil {
+		t.Errorf("another order: %v", err)
+	}
+}
+
+// TestDrainUnreachable: an order to drain a node that does not answer is not carried
+// out when that one is back.
+func TestDrainUnreachable(t *testing.T) {
+	t.Parallel()
+	d := trustedtest.NewDomain(t, 3)
+	leader, other := roles(d)
+	id := other.Server().Status().Node
+	order := orderer{t, leader, d}.toDrain(other)
+	_ = other.Stop()
+	if err := leader.Server().RemoveNode(ctx, id, order); !errors.Is(err, kms.Unavailable) {
+		t.Fatalf("it is not there: %v", err)
+	}
+	other.MustStart()
+	d.AwaitVoters(3)
+	for _, n := range []*trustedtest.Node{leader, other} {
+		if err := n.Server().RemoveNode(ctx, id, order); !errors.Is(err, kms.Exists) {
+			t.Errorf("once it is back: %v", err)
+		}
+	}
+	if r := other.Server().Readiness(); !r.Ready {
 		t.Errorf("%+v", r)
 	}
 }

@@ -31,11 +31,11 @@ const ephemeralText = "The TEE of this node has no sealing key. What else is in 
 	"and is set aside at the next start: the node joins its domain anew.\n"
 
 const (
-	foundElsewhere = `found the domain on a machine with a sealing key (SEV-SNP or SGX), have others like it join, and amend its charter to restart mode "rejoin"; ` +
-		"then nodes without one can join, and the first can leave"
-	joinAnew = "name members of the domain that this node is to join, with --join; where most of them are lost, " + restoreElsewhere
+	foundStaying = "have one process do all of it that stays up while people sign: `holdfastd found --stay`"
+	joinAnew     = "name members of the domain that this node is to join, with --join; where most of them are lost, " + restoreElsewhere
 	// restoreElsewhere is for who would carry a domain on.
-	restoreElsewhere = "restore the domain from a backup and shares of the recovery key on a machine with a sealing key (SEV-SNP or SGX); then nodes without one can join it"
+	restoreElsewhere = "restore the domain from a backup and shares of the recovery key: " + restoreStaying
+	restoreStaying   = "have one process do all of it that stays up while people sign and hand over shares: `holdfastd recover --stay`"
 )
 
 // cannotKeep is what a node says that would have to keep something over a restart.
@@ -75,7 +75,7 @@ func (n *Node) beginAnew(s *sealer) error {
 		}
 	}
 	if len(left) > 0 {
-		n.cfg.Logger.Warn("what an earlier start left is set aside: this platform has no sealing key, so it opens nowhere; the node joins anew", "files", len(left))
+		n.cfg.Logger.Warn("what an earlier start left is set aside: this platform has no sealing key, so it opens nowhere; the node begins anew", "files", len(left))
 	}
 	return nil
 }

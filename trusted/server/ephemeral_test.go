@@ -140,7 +140,7 @@ func TestWithoutSealingKey(t *testing.T) {
 			restartsAnew(t, d, n, d.Nodes[0])
 		}
 		restartsAnew(t, d, d.Nodes[1], n) // one with a key, in this mode too
-		if !strings.Contains(d.Log.String(), "it opens nowhere; the node joins anew") {
+		if !strings.Contains(d.Log.String(), "it opens nowhere; the node begins anew") {
 			t.Error("the log does not say that the folder was set aside")
 		}
 	})
@@ -173,9 +173,9 @@ func TestAllWithoutSealingKeyStopped(t *testing.T) {
 			t.Errorf("node %d: %v", i, err)
 		}
 		_, err := n.Survey()
-		wantTyped(t, "survey", err, kms.Misused, "sealing key")
+		wantTyped(t, "survey", err, kms.Misused, "--stay")
 		_, err = n.PrepareRestore(saved)
-		wantTyped(t, "restore", err, kms.Misused, "sealing key")
+		wantTyped(t, "restore", err, kms.Misused, "--stay")
 	}
 	rescue := d.Machine()
 	c, err := rescue.PrepareRestore(saved)
@@ -202,13 +202,13 @@ func wantTyped(t *testing.T, what string, err error, kind kms.Kind, hint string)
 	}
 }
 
-// TestWithoutSealingKeyRefused: such a node founds nothing, starts from no folder, and
+// TestWithoutSealingKeyRefused: such a node founds nothing in two steps, starts from no folder, and
 // joins no domain in which nodes resume from their files.
 func TestWithoutSealingKeyRefused(t *testing.T) {
 	t.Parallel()
 	d := trustedtest.NewDomain(t, 1)
 	alone := tdx(d)
-	wantTyped(t, "founding", alone.TryFound(), kms.Misused, "SEV-SNP or SGX")
+	wantTyped(t, "founding", alone.TryFound(), kms.Misused, "found --stay")
 	if names, err := os.ReadDir(alone.Dir); err != nil || len(names) > 2 { // lock and aside
 		t.Errorf("it left %v, %v", names, err)
 	}

@@ -34,15 +34,17 @@ type Founder struct {
 // shows new evidence for the same key. The error is Exists where the disk holds
 // a node.
 func Prepare(ctx context.Context, cfg Config) (*Founder, error) {
-	f, err := prepare(ctx, cfg)
+	f, err := prepare(ctx, cfg, false)
 	if err != nil {
 		return nil, err
 	}
-	return &Founder{Node: f.who.node, Key: f.who.public, Evidence: f.evidence, Claims: f.claims}, nil
+	return f.shown(), nil
 }
 
 // founding is what a domain starts from.
 type founding struct {
+	node     *Node
+	cfg      Config
 	sealer   *sealer
 	charter  *govern.Charter
 	who      *identity
@@ -51,40 +53,45 @@ type founding struct {
 	docs     *govern.Founding
 }
 
-func prepare(ctx context.Context, cfg Config) (*founding, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	if err := cfg.detect(ctx); err != nil {
-		return nil, err
-	}
-	charter, err := govern.ParseCharter(cfg.Charter)
+func (f *founding) shown() *Founder {
+	return &Founder{Node: f.who.node, Key: f.who.public, Evidence: f.evidence, Claims: f.claims}
+}
+
+// prepare readies a founding. stays says that this process does all of it.
+func prepare(ctx context.Context, cfg Config, stays bool) (*founding, error) {
+	n, s, err := prepareNode(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cfg.examineSelf(ctx, charter); err != nil {
+	f := &founding{node: n, cfg: n.cfg, sealer: s, charter: n.charter}
+	if err := f.mayFound(stays); err != nil {
 		return nil, err
 	}
-	f := &founding{charter: charter}
-	if f.sealer, err = newSealer(ctx, cfg.Platform, cfg.Disk); err != nil {
+	if err := f.identify(); err != nil {
 		return nil, err
 	}
+	return f, f.prove(ctx)
+}
+
+// identify takes up the key that was prepared, or makes one.
+func (f *founding) identify() (err error) {
 	if f.sealer.ephemeral {
-		return nil, cannotKeep("a domain cannot be founded").WithHint(foundElsewhere)
+		if err := f.node.beginAnew(f.sealer); err != nil {
+			return err
+		}
 	}
-	if charter.RestartMode != govern.Sealed {
-		return nil, kms.Errorf(kms.Invalid, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", charter.RestartMode).
-			WithField("restart_mode").WithHint(`found the domain with restart mode "sealed", and amend the charter when others have joined`)
+	if err := mustBeEmpty(f.cfg.Disk); err != nil {
+		return err
 	}
-	if err := mustBeEmpty(cfg.Disk); err != nil {
-		return nil, err
-	}
-	if f.who, err = f.sealer.founder(charter); err != nil {
-		return nil, err
-	}
-	f.evidence, f.claims, err = cfg.proveSelf(ctx, attest.ForBootstrap,
-		attest.Binding{Keys: [][]byte{f.who.public}, Domain: charter.Digest()})
-	return f, err
+	f.who, err = f.sealer.founder(f.charter)
+	return err
+}
+
+// prove has the TEE say that the founder's key is this program's.
+func (f *founding) prove(ctx context.Context) (err error) {
+	f.evidence, f.claims, err = f.cfg.proveSelf(ctx, attest.ForBootstrap,
+		attest.Binding{Keys: [][]byte{f.who.public}, Domain: f.charter.Digest()})
+	return err
 }
 
 // Found is the second step: it makes a new domain by the documents that name
@@ -94,20 +101,37 @@ func prepare(ctx context.Context, cfg Config) (*founding, error) {
 // where they are not for this node or policy 1 does not admit it, and Exists
 // where the disk holds a node already.
 func Found(ctx context.Context, cfg Config, bootstrap, policy []byte) error {
-	f, err := prepare(ctx, cfg)
+	f, err := prepare(ctx, cfg, false)
 	if err != nil {
 		return err
 	}
-	if f.docs, err = govern.Found(f.charter, bootstrap, policy); err != nil {
+	if err := f.accept(bootstrap, policy); err != nil {
 		return err
 	}
-	if f.docs.Bootstrap.Founder != f.who.node {
+	return f.found(ctx, bootstrap, policy)
+}
+
+// accept takes the documents that this node is to found the domain by. They are
+// verified as they are here, whatever becomes of the files that they came from.
+func (f *founding) accept(bootstrap, policy []byte) error {
+	docs, err := govern.Found(f.charter, bootstrap, policy)
+	if err != nil {
+		return err
+	}
+	if docs.Bootstrap.Founder != f.who.node {
 		return kms.Errorf(kms.Denied, "the bootstrap names another node as the founder").WithField("founder").
 			WithHint("have owner and signers sign the founder that this node prepared")
 	}
-	if err := f.docs.Policy.NodePolicy().Admit(f.claims, cfg.Clock.Now()); err != nil {
+	if err := docs.Policy.NodePolicy().Admit(f.claims, f.cfg.Clock.Now()); err != nil {
 		return kms.Errorf(kms.Denied, "policy 1 does not admit this node: %w", err).WithHint(attest.ReasonOf(err).Hint())
 	}
+	f.docs = docs
+	return nil
+}
+
+// found makes the domain, on the disk, by the documents that were accepted.
+func (f *founding) found(ctx context.Context, bootstrap, policy []byte) error {
+	cfg := f.cfg
 	f.who.domain = f.docs.Domain
 	master := secret.Random(root.SecretSize)
 	cmd, err := f.command(cfg, master, bootstrap, policy)
@@ -211,6 +235,13 @@ const founderFile = "founder"
 // another charter is not used.
 func (s *sealer) founder(charter *govern.Charter) (*identity, error) {
 	domain := kms.DomainID(charter.Digest()) // until there is one
+	if s.ephemeral {                         // nothing is kept that the next start could not open
+		who, err := newIdentity()
+		if err == nil {
+			who.domain = domain
+		}
+		return who, err
+	}
 	if _, err := s.disk.ReadFile(stateDir, founderFile, 1); errors.Is(err, fs.ErrNotExist) {
 		who, err := newIdentity()
 		if err != nil {

@@ -52,7 +52,7 @@ func (m *members) mayHand(view *state.View, peer *member.Conn) error {
 	if err := m.mayHave(view, peer); err != nil {
 		return err
 	}
-	return m.node.core.MayServe(view)
+	return m.node.fit(view, m.node.core.Now(view))
 }
 
 // mayHave says whether a peer may have a secret of the domain from this node.

@@ -107,9 +107,10 @@ func (n *Node) mayGoOn(view *state.View) error {
 	return n.members.outdated(r)
 }
 
-var errRejoinsNobody = kms.Errorf(kms.Unavailable, "this node knows no other that it could rejoin").WithHint(recoverHint)
-
-const recoverHint = "start the others; where most of them are lost for good, owner and signers revive the domain by a recovery document"
+// errRejoinsNobody is the end of a domain of one in restart mode "rejoin": what its
+// disk holds is not believed, by anybody, without another signed recovery.
+var errRejoinsNobody = kms.Errorf(kms.Unavailable, "in restart mode \"rejoin\" a node that is started joins the others anew, and this one knows no other: it served alone when it was stopped").
+	WithHint("survey it, and have owner and signers sign a recovery for its head; then have others join before it is stopped again: docs/recovery.md")
 
 // setAside clears the folder of what belongs to a former start, but for who the
 // node was and whom it knows.
@@ -205,13 +206,22 @@ func (a *applicant) beTakenIn(ctx context.Context) error {
 		}
 		if said != err.Error() { // again and again
 			a.node.cfg.Logger.Info("not taken in yet", "cause", err)
-			a.Progress(err.Error())
+			a.Progress(askedAgain(err))
 		}
 		said = err.Error()
 		if !pause(ctx, askAgain) {
 			return kms.Errorf(kms.Unavailable, "gave up joining: %w", errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// askedAgain is for who waits: why it is not taken in yet, and what may be done.
+func askedAgain(err error) string {
+	what := "not taken in yet, and asks again: " + err.Error()
+	if hint := kms.HintOf(err); hint != "" {
+		what += " (" + hint + ")"
+	}
+	return what
 }
 
 // errWaiting says that the domain knows of this node, and an operator has to approve it.

@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 
 func (n *Node) open(ctx context.Context, s *sealer) (_ *Node, err error) {
 	if n.who, err = s.readIdentity(); err != nil {
-		return nil, err
+		return nil, s.orNotFounded(err)
 	}
 	known, err := s.readRules(n.charter)
 	if err != nil {
@@ -202,6 +202,7 @@ func (n *Node) startWork() {
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, tickInterval, n.generations.nudge) })
 	n.work.Go(func() { n.cfg.Clock.Every(ctx, time.Second, n.generations.nudgeIfDue) })
 	n.work.Go(func() { n.tickAlone(ctx) })
+	n.work.Go(func() { n.gather(ctx) })
 }
 
 // Examine has this node attested again, and fetches what vendors have published
@@ -319,10 +320,19 @@ func (n *Node) assemble(ctx context.Context) error {
 	return n.core.StartAudit(context.Background())
 }
 
-// mayServe is nil while the policy in force lets this node serve, and it holds
+// mayServe is nil while this node may serve apps: it is fit, and the domain has all
+// the nodes that it needs to keep what it acknowledges.
+func (n *Node) mayServe(view *state.View, now time.Time) error {
+	if err := n.fit(view, now); err != nil {
+		return err
+	}
+	return complete(view)
+}
+
+// fit is nil while the policy in force lets this node have its part, and it holds
 // what the domain uses. Its own evidence is judged by the later of domain time and
 // the host's clock, see members.now.
-func (n *Node) mayServe(view *state.View, now time.Time) error {
+func (n *Node) fit(view *state.View, now time.Time) error {
 	if err := n.parting.check(); err != nil {
 		return err
 	}

@@ -28,7 +28,9 @@ func (n *Node) membersStatus(s *kms.Status, view *state.View) {
 	})
 	if view.Rule().Standing.RestartMode == govern.Rejoin { // nothing that lies on a disk is ever gone on from
 		s.Protected = true
-		if s.Voters < 3 {
+		if view.Gathering() {
+			s.Warnings = append(s.Warnings, "the domain begins on a node that keeps nothing over a restart: if it ends before three nodes vote, begin again")
+		} else if s.Voters < 3 {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("mode rejoin on %d nodes: when one stops, only a signed recovery goes on; have others join", s.Voters))
 		}
 		return

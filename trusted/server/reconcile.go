@@ -230,7 +230,7 @@ func (m *members) configure(ctx context.Context) error {
 			return true
 		case !learner:
 			err = r.AddLearner(ctx, rec.ID)
-		case view.HoldsRoot(rec):
+		case view.HoldsRoot(rec) && m.mayVote(view, rec):
 			err = r.Promote(ctx, rec.ID)
 		default:
 			return true

@@ -3,6 +3,8 @@ package server_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -312,7 +314,26 @@ func TestSurvivorOfRejoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	sealed.opens(t, survivor)
+	// Alone it is not to be stopped: its log is old at once, and the recovery was for
+	// another head.
+	_ = survivor.Stop()
+	err = survivor.StartWithin(2 * time.Second)
+	if !errors.Is(err, kms.Unavailable) || !strings.Contains(fmt.Sprint(err), "served alone") || !strings.Contains(kms.HintOf(err), "recovery") {
+		t.Fatalf("started alone: %v (%s)", err, kms.HintOf(err))
+	}
+	first := c
+	if c, err = survivor.Survey(); err != nil {
+		t.Fatal(err)
+	}
+	if err := survivor.Recover(d.Recovery(first, func(r *govern.Recovery) { r.Amendments = 1 })); err == nil {
+		t.Fatal("it carries on by a recovery for another head")
+	}
+	if err := survivor.Recover(d.Recovery(c, func(r *govern.Recovery) { r.Amendments = 1 })); err != nil {
+		t.Fatal(err)
+	}
+	sealed.opens(t, survivor)
 	d.Nodes[0], d.Nodes[2] = survivor, d.Nodes[0]
-	sealed.opens(t, d.Grow())
+	joined := d.Grow()
+	sealed.opens(t, joined)
 	d.AwaitVoters(2)
 }

@@ -37,10 +37,15 @@ const (
 // admit this program, and Exists where the disk holds a node of
 // another domain.
 func PrepareRestore(ctx context.Context, cfg Config, from io.Reader) (*Claimant, error) {
-	r, err := openRestore(ctx, cfg, from)
+	r, err := openRestore(ctx, cfg, from, false)
 	if err != nil {
 		return nil, err
 	}
+	return r.shown(ctx)
+}
+
+// shown is what people look at.
+func (r *restoring) shown(ctx context.Context) (_ *Claimant, err error) {
 	r.ask.Evidence, err = r.node.evidenceFor(ctx, r.node.standing.strangers, r.ask.ReportData(r.rules.Policy.Digest()))
 	return &Claimant{Request: r.ask, Claims: r.node.ownClaims(), Domain: r.node.charter.Name, Time: r.header.Time}, err
 }
@@ -57,26 +62,32 @@ type Restoration struct {
 // are those of PrepareRestore and Recover, Denied (shares), and Damaged where the
 // backup does not open.
 func Restore(ctx context.Context, cfg Config, from Restoration) (*Node, error) {
-	r, err := openRestore(ctx, cfg, from.Backup)
+	r, err := openRestore(ctx, cfg, from.Backup, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.mayRestore(from.Recovery); err != nil {
-		return nil, err
-	}
-	if err := r.unused(ctx, cfg, from.Recovery); err != nil {
-		return nil, err
-	}
-	if err := r.takeSecrets(from.Shares); err != nil {
-		return nil, err
-	}
-	if err := r.open(ctx, from.Backup); err != nil {
+	if err := r.accept(ctx, from); err != nil {
 		return nil, err
 	}
 	if err := r.settle(ctx, from.Recovery); err != nil {
 		return nil, err
 	}
 	return r.start(ctx)
+}
+
+// accept takes what people signed and handed to this node, and opens the backup with
+// it. Nothing is written yet.
+func (r *restoring) accept(ctx context.Context, from Restoration) error {
+	if err := r.mayRestore(from.Recovery); err != nil {
+		return err
+	}
+	if err := r.unused(ctx, r.node.cfg, from.Recovery); err != nil {
+		return err
+	}
+	if err := r.takeSecrets(from.Shares); err != nil {
+		return err
+	}
+	return r.open(ctx, from.Backup)
 }
 
 // restoring is a restore under way.
@@ -88,14 +99,15 @@ type restoring struct {
 	receiver *recovery.Receiver // nil: the node holds the master secrets
 }
 
-// openRestore reads the backup's header, and readies the node's keys.
-func openRestore(ctx context.Context, cfg Config, from io.Reader) (*restoring, error) {
+// openRestore reads the backup's header, and readies the node's keys. stays says that
+// this process does all steps.
+func openRestore(ctx context.Context, cfg Config, from io.Reader, stays bool) (*restoring, error) {
 	n, s, err := prepareNode(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if s.ephemeral {
-		return nil, cannotKeep("a domain cannot be restored").WithHint(restoreElsewhere)
+	if s.ephemeral && !stays {
+		return nil, cannotKeep("a domain cannot be restored in two steps").WithHint(restoreStaying)
 	}
 	r := &restoring{remains: remains{node: n, sealer: s, machine: state.New()}}
 	if r.header, r.digest, err = backup.Read(from); err != nil {
@@ -110,6 +122,9 @@ func openRestore(ctx context.Context, cfg Config, from io.Reader) (*restoring, e
 	}
 	if err := r.rules.Policy.NodePolicy().Admit(n.ownClaims(), cfg.Clock.Now()); err != nil {
 		return nil, kms.Errorf(kms.Denied, "the policy in the backup does not admit this node: %w", err).WithHint(attest.ReasonOf(err).Hint())
+	}
+	if err := r.mayStay(); err != nil {
+		return nil, err
 	}
 	if err := r.identify(); err != nil {
 		return nil, err
@@ -141,7 +156,7 @@ func (r *restoring) identify() (err error) {
 		return err
 	}
 	n.who.domain = r.header.Domain
-	if r.receiver, err = recovery.NewReceiver(); err != nil {
+	if r.receiver, err = recovery.NewReceiver(); err != nil || s.ephemeral { // then they are in memory alone
 		return err
 	}
 	err = r.receiver.Seed().Use(func(seed []byte) error { return s.write(receiverFile, append([]byte(nil), seed...)) })
@@ -344,7 +359,7 @@ func (r *restoring) settle(ctx context.Context, document []byte) (err error) {
 
 // clearDisk sets aside what is left of a log, and of an attempt that was cut short.
 func (r *restoring) clearDisk() error {
-	keep := map[string]bool{identityFile: true, rootFile: true, recoveringFile: true, receiverFile: true}
+	keep := map[string]bool{identityFile: true, rootFile: true, recoveringFile: true, receiverFile: true, ephemeralFile: true}
 	names, err := r.node.cfg.Disk.ListDir(stateDir)
 	if err != nil {
 		return kms.Errorf(kms.Unavailable, "listing the node's folder: %w", err)

@@ -127,6 +127,15 @@ func newIdentity() (*identity, error) {
 
 func (s *sealer) writeIdentity(id *identity) error { return s.writeIdentityTo(identityFile, id) }
 
+// orNotFounded says where a node without an identity was prepared and no more.
+func (s *sealer) orNotFounded(err error) error {
+	if s.has(identityFile) || !s.has(founderFile) {
+		return err
+	}
+	return kms.Errorf(kms.Misused, "this node was prepared, and its domain is not founded yet").WithFile(founderFile).
+		WithHint("found it with what owner and signers signed: `found --bootstrap FILE --policy FILE`; then have it serve")
+}
+
 func (s *sealer) readIdentity() (*identity, error) { return s.readIdentityFrom(identityFile) }
 
 // The layout is format ‖ node id ‖ domain id ‖ peer key.

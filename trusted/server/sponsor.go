@@ -65,7 +65,7 @@ func (m *members) join(ctx context.Context, ask *wire.Join) (*wire.Joined, error
 	if err != nil {
 		return nil, err
 	}
-	if err := n.core.MayServe(view); err != nil {
+	if err := n.fit(view, n.core.Now(view)); err != nil {
 		return nil, err
 	}
 	from, ok := member.PeerOf(ctx)

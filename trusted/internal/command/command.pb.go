@@ -84,6 +84,7 @@ type Command struct {
 	//	*Command_RaiseFeature
 	//	*Command_Checkpoint
 	//	*Command_NoteRefusal
+	//	*Command_SpendOrder
 	//	*Command_RecoverDomain
 	//	*Command_PutRecovery
 	//	*Command_OrderBackup
@@ -591,6 +592,15 @@ func (x *Command) GetNoteRefusal() *NoteRefusal {
 	return nil
 }
 
+func (x *Command) GetSpendOrder() *SpendOrder {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SpendOrder); ok {
+			return x.SpendOrder
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRecoverDomain() *RecoverDomain {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RecoverDomain); ok {
@@ -846,6 +856,10 @@ type Command_NoteRefusal struct {
 	NoteRefusal *NoteRefusal `protobuf:"bytes,66,opt,name=note_refusal,json=noteRefusal,proto3,oneof"`
 }
 
+type Command_SpendOrder struct {
+	SpendOrder *SpendOrder `protobuf:"bytes,67,opt,name=spend_order,json=spendOrder,proto3,oneof"`
+}
+
 type Command_RecoverDomain struct {
 	RecoverDomain *RecoverDomain `protobuf:"bytes,70,opt,name=recover_domain,json=recoverDomain,proto3,oneof"`
 }
@@ -967,6 +981,8 @@ func (*Command_RaiseFeature) isCommand_Op() {}
 func (*Command_Checkpoint) isCommand_Op() {}
 
 func (*Command_NoteRefusal) isCommand_Op() {}
+
+func (*Command_SpendOrder) isCommand_Op() {}
 
 func (*Command_RecoverDomain) isCommand_Op() {}
 
@@ -3479,6 +3495,68 @@ func (x *NoteRefusal) GetLeftOut() uint64 {
 	return 0
 }
 
+// SpendOrder spends an order for a node to drain that was not carried out: what was
+// refused once is not done later.
+type SpendOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            []byte                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`       // the member that refused it
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`   // that was to leave
+	Order         []byte                 `protobuf:"bytes,3,opt,name=order,proto3" json:"order,omitempty"` // an operator's or the owner's envelope
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendOrder) Reset() {
+	*x = SpendOrder{}
+	mi := &file_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendOrder) ProtoMessage() {}
+
+func (x *SpendOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendOrder.ProtoReflect.Descriptor instead.
+func (*SpendOrder) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SpendOrder) GetBy() []byte {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *SpendOrder) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *SpendOrder) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 // RecoverDomain revives a domain that lost its quorum: one node carries on, and
 // all others are gone for good.
 type RecoverDomain struct {
@@ -3491,7 +3569,7 @@ type RecoverDomain struct {
 
 func (x *RecoverDomain) Reset() {
 	*x = RecoverDomain{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +3581,7 @@ func (x *RecoverDomain) String() string {
 func (*RecoverDomain) ProtoMessage() {}
 
 func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +3594,7 @@ func (x *RecoverDomain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverDomain.ProtoReflect.Descriptor instead.
 func (*RecoverDomain) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecoverDomain) GetDocument() []byte {
@@ -3544,7 +3622,7 @@ type PutRecovery struct {
 
 func (x *PutRecovery) Reset() {
 	*x = PutRecovery{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3634,7 @@ func (x *PutRecovery) String() string {
 func (*PutRecovery) ProtoMessage() {}
 
 func (x *PutRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3647,7 @@ func (x *PutRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecovery.ProtoReflect.Descriptor instead.
 func (*PutRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutRecovery) GetBy() []byte {
@@ -3596,7 +3674,7 @@ type OrderBackup struct {
 
 func (x *OrderBackup) Reset() {
 	*x = OrderBackup{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3686,7 @@ func (x *OrderBackup) String() string {
 func (*OrderBackup) ProtoMessage() {}
 
 func (x *OrderBackup) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3699,7 @@ func (x *OrderBackup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBackup.ProtoReflect.Descriptor instead.
 func (*OrderBackup) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OrderBackup) GetOrder() []byte {
@@ -3645,7 +3723,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +3735,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +3748,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Recovery) GetPublicKey() []byte {
@@ -3718,7 +3796,7 @@ type RecoveryShare struct {
 
 func (x *RecoveryShare) Reset() {
 	*x = RecoveryShare{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3808,7 @@ func (x *RecoveryShare) String() string {
 func (*RecoveryShare) ProtoMessage() {}
 
 func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3821,7 @@ func (x *RecoveryShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryShare.ProtoReflect.Descriptor instead.
 func (*RecoveryShare) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecoveryShare) GetKey() []byte {
@@ -3770,7 +3848,7 @@ type SealedGeneration struct {
 
 func (x *SealedGeneration) Reset() {
 	*x = SealedGeneration{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3782,7 +3860,7 @@ func (x *SealedGeneration) String() string {
 func (*SealedGeneration) ProtoMessage() {}
 
 func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3795,7 +3873,7 @@ func (x *SealedGeneration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedGeneration.ProtoReflect.Descriptor instead.
 func (*SealedGeneration) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SealedGeneration) GetNumber() uint32 {
@@ -3824,7 +3902,7 @@ type PastRecovery struct {
 
 func (x *PastRecovery) Reset() {
 	*x = PastRecovery{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3836,7 +3914,7 @@ func (x *PastRecovery) String() string {
 func (*PastRecovery) ProtoMessage() {}
 
 func (x *PastRecovery) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3849,7 +3927,7 @@ func (x *PastRecovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecovery.ProtoReflect.Descriptor instead.
 func (*PastRecovery) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PastRecovery) GetDocument() []byte {
@@ -3885,7 +3963,7 @@ type PutEphemeral struct {
 
 func (x *PutEphemeral) Reset() {
 	*x = PutEphemeral{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +3975,7 @@ func (x *PutEphemeral) String() string {
 func (*PutEphemeral) ProtoMessage() {}
 
 func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +3988,7 @@ func (x *PutEphemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEphemeral.ProtoReflect.Descriptor instead.
 func (*PutEphemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutEphemeral) GetEpoch() uint64 {
@@ -3937,7 +4015,7 @@ type PutKey struct {
 
 func (x *PutKey) Reset() {
 	*x = PutKey{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4027,7 @@ func (x *PutKey) String() string {
 func (*PutKey) ProtoMessage() {}
 
 func (x *PutKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4040,7 @@ func (x *PutKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
 func (*PutKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PutKey) GetKey() *Key {
@@ -3991,7 +4069,7 @@ type PutKeyVersion struct {
 
 func (x *PutKeyVersion) Reset() {
 	*x = PutKeyVersion{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4081,7 @@ func (x *PutKeyVersion) String() string {
 func (*PutKeyVersion) ProtoMessage() {}
 
 func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4094,7 @@ func (x *PutKeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutKeyVersion.ProtoReflect.Descriptor instead.
 func (*PutKeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PutKeyVersion) GetKey() []byte {
@@ -4053,7 +4131,7 @@ type SetVersionState struct {
 
 func (x *SetVersionState) Reset() {
 	*x = SetVersionState{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4065,7 +4143,7 @@ func (x *SetVersionState) String() string {
 func (*SetVersionState) ProtoMessage() {}
 
 func (x *SetVersionState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4078,7 +4156,7 @@ func (x *SetVersionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersionState.ProtoReflect.Descriptor instead.
 func (*SetVersionState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetVersionState) GetKey() []byte {
@@ -4121,7 +4199,7 @@ type PutAlias struct {
 
 func (x *PutAlias) Reset() {
 	*x = PutAlias{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4133,7 +4211,7 @@ func (x *PutAlias) String() string {
 func (*PutAlias) ProtoMessage() {}
 
 func (x *PutAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4146,7 +4224,7 @@ func (x *PutAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAlias.ProtoReflect.Descriptor instead.
 func (*PutAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutAlias) GetName() string {
@@ -4180,7 +4258,7 @@ type DeleteAlias struct {
 
 func (x *DeleteAlias) Reset() {
 	*x = DeleteAlias{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4270,7 @@ func (x *DeleteAlias) String() string {
 func (*DeleteAlias) ProtoMessage() {}
 
 func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4283,7 @@ func (x *DeleteAlias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAlias.ProtoReflect.Descriptor instead.
 func (*DeleteAlias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeleteAlias) GetName() string {
@@ -4235,7 +4313,7 @@ type SetLabels struct {
 
 func (x *SetLabels) Reset() {
 	*x = SetLabels{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +4325,7 @@ func (x *SetLabels) String() string {
 func (*SetLabels) ProtoMessage() {}
 
 func (x *SetLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4260,7 +4338,7 @@ func (x *SetLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabels.ProtoReflect.Descriptor instead.
 func (*SetLabels) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SetLabels) GetKey() []byte {
@@ -4303,7 +4381,7 @@ type ScheduleDeletion struct {
 
 func (x *ScheduleDeletion) Reset() {
 	*x = ScheduleDeletion{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4315,7 +4393,7 @@ func (x *ScheduleDeletion) String() string {
 func (*ScheduleDeletion) ProtoMessage() {}
 
 func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4328,7 +4406,7 @@ func (x *ScheduleDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleDeletion.ProtoReflect.Descriptor instead.
 func (*ScheduleDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ScheduleDeletion) GetKey() []byte {
@@ -4366,7 +4444,7 @@ type Reserve struct {
 
 func (x *Reserve) Reset() {
 	*x = Reserve{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +4456,7 @@ func (x *Reserve) String() string {
 func (*Reserve) ProtoMessage() {}
 
 func (x *Reserve) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +4469,7 @@ func (x *Reserve) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reserve.ProtoReflect.Descriptor instead.
 func (*Reserve) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Reserve) GetKey() []byte {
@@ -4434,7 +4512,7 @@ type SetRotation struct {
 
 func (x *SetRotation) Reset() {
 	*x = SetRotation{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4446,7 +4524,7 @@ func (x *SetRotation) String() string {
 func (*SetRotation) ProtoMessage() {}
 
 func (x *SetRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4459,7 +4537,7 @@ func (x *SetRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRotation.ProtoReflect.Descriptor instead.
 func (*SetRotation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SetRotation) GetKey() []byte {
@@ -4495,7 +4573,7 @@ type RotateDue struct {
 
 func (x *RotateDue) Reset() {
 	*x = RotateDue{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +4585,7 @@ func (x *RotateDue) String() string {
 func (*RotateDue) ProtoMessage() {}
 
 func (x *RotateDue) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +4598,7 @@ func (x *RotateDue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDue.ProtoReflect.Descriptor instead.
 func (*RotateDue) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RotateDue) GetKeys() []*NewVersion {
@@ -4542,7 +4620,7 @@ type NewVersion struct {
 
 func (x *NewVersion) Reset() {
 	*x = NewVersion{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +4632,7 @@ func (x *NewVersion) String() string {
 func (*NewVersion) ProtoMessage() {}
 
 func (x *NewVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +4645,7 @@ func (x *NewVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewVersion.ProtoReflect.Descriptor instead.
 func (*NewVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *NewVersion) GetKey() []byte {
@@ -4609,7 +4687,7 @@ type NoteUse struct {
 
 func (x *NoteUse) Reset() {
 	*x = NoteUse{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4621,7 +4699,7 @@ func (x *NoteUse) String() string {
 func (*NoteUse) ProtoMessage() {}
 
 func (x *NoteUse) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4634,7 +4712,7 @@ func (x *NoteUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteUse.ProtoReflect.Descriptor instead.
 func (*NoteUse) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *NoteUse) GetSince() int64 {
@@ -4661,7 +4739,7 @@ type CancelDeletion struct {
 
 func (x *CancelDeletion) Reset() {
 	*x = CancelDeletion{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4673,7 +4751,7 @@ func (x *CancelDeletion) String() string {
 func (*CancelDeletion) ProtoMessage() {}
 
 func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4686,7 +4764,7 @@ func (x *CancelDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeletion.ProtoReflect.Descriptor instead.
 func (*CancelDeletion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CancelDeletion) GetKey() []byte {
@@ -4714,7 +4792,7 @@ type SetKeyState struct {
 
 func (x *SetKeyState) Reset() {
 	*x = SetKeyState{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4726,7 +4804,7 @@ func (x *SetKeyState) String() string {
 func (*SetKeyState) ProtoMessage() {}
 
 func (x *SetKeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4739,7 +4817,7 @@ func (x *SetKeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetKeyState.ProtoReflect.Descriptor instead.
 func (*SetKeyState) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SetKeyState) GetKey() []byte {
@@ -4773,7 +4851,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4785,7 +4863,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4798,7 +4876,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DeleteKey) GetKey() []byte {
@@ -4823,7 +4901,7 @@ type DeleteAppKeys struct {
 
 func (x *DeleteAppKeys) Reset() {
 	*x = DeleteAppKeys{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +4913,7 @@ func (x *DeleteAppKeys) String() string {
 func (*DeleteAppKeys) ProtoMessage() {}
 
 func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +4926,7 @@ func (x *DeleteAppKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppKeys.ProtoReflect.Descriptor instead.
 func (*DeleteAppKeys) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 // ImportKey gives a key that waits for its material the first version of it.
@@ -4863,7 +4941,7 @@ type ImportKey struct {
 
 func (x *ImportKey) Reset() {
 	*x = ImportKey{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4875,7 +4953,7 @@ func (x *ImportKey) String() string {
 func (*ImportKey) ProtoMessage() {}
 
 func (x *ImportKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4888,7 +4966,7 @@ func (x *ImportKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKey.ProtoReflect.Descriptor instead.
 func (*ImportKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ImportKey) GetKey() []byte {
@@ -4924,7 +5002,7 @@ type PutSecret struct {
 
 func (x *PutSecret) Reset() {
 	*x = PutSecret{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4936,7 +5014,7 @@ func (x *PutSecret) String() string {
 func (*PutSecret) ProtoMessage() {}
 
 func (x *PutSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4949,7 +5027,7 @@ func (x *PutSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecret.ProtoReflect.Descriptor instead.
 func (*PutSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PutSecret) GetSecret() *Secret {
@@ -4990,7 +5068,7 @@ type PutSecretVersion struct {
 
 func (x *PutSecretVersion) Reset() {
 	*x = PutSecretVersion{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5002,7 +5080,7 @@ func (x *PutSecretVersion) String() string {
 func (*PutSecretVersion) ProtoMessage() {}
 
 func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5015,7 +5093,7 @@ func (x *PutSecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSecretVersion.ProtoReflect.Descriptor instead.
 func (*PutSecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PutSecretVersion) GetName() string {
@@ -5073,7 +5151,7 @@ type SetSecret struct {
 
 func (x *SetSecret) Reset() {
 	*x = SetSecret{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +5163,7 @@ func (x *SetSecret) String() string {
 func (*SetSecret) ProtoMessage() {}
 
 func (x *SetSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +5176,7 @@ func (x *SetSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecret.ProtoReflect.Descriptor instead.
 func (*SetSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{65}
+	return file_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SetSecret) GetName() string {
@@ -5144,7 +5222,7 @@ type LabelSecret struct {
 
 func (x *LabelSecret) Reset() {
 	*x = LabelSecret{}
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5156,7 +5234,7 @@ func (x *LabelSecret) String() string {
 func (*LabelSecret) ProtoMessage() {}
 
 func (x *LabelSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[66]
+	mi := &file_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5169,7 +5247,7 @@ func (x *LabelSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelSecret.ProtoReflect.Descriptor instead.
 func (*LabelSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{66}
+	return file_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *LabelSecret) GetName() string {
@@ -5219,7 +5297,7 @@ type DestroySecretVersion struct {
 
 func (x *DestroySecretVersion) Reset() {
 	*x = DestroySecretVersion{}
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5231,7 +5309,7 @@ func (x *DestroySecretVersion) String() string {
 func (*DestroySecretVersion) ProtoMessage() {}
 
 func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[67]
+	mi := &file_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5244,7 +5322,7 @@ func (x *DestroySecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroySecretVersion.ProtoReflect.Descriptor instead.
 func (*DestroySecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{67}
+	return file_command_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DestroySecretVersion) GetName() string {
@@ -5290,7 +5368,7 @@ type SetSecretKey struct {
 
 func (x *SetSecretKey) Reset() {
 	*x = SetSecretKey{}
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5302,7 +5380,7 @@ func (x *SetSecretKey) String() string {
 func (*SetSecretKey) ProtoMessage() {}
 
 func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[68]
+	mi := &file_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5315,7 +5393,7 @@ func (x *SetSecretKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSecretKey.ProtoReflect.Descriptor instead.
 func (*SetSecretKey) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{68}
+	return file_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SetSecretKey) GetName() string {
@@ -5373,7 +5451,7 @@ type DeleteSecret struct {
 
 func (x *DeleteSecret) Reset() {
 	*x = DeleteSecret{}
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5385,7 +5463,7 @@ func (x *DeleteSecret) String() string {
 func (*DeleteSecret) ProtoMessage() {}
 
 func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[69]
+	mi := &file_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5398,7 +5476,7 @@ func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
 func (*DeleteSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{69}
+	return file_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DeleteSecret) GetName() string {
@@ -5439,7 +5517,7 @@ type RestoreSecret struct {
 
 func (x *RestoreSecret) Reset() {
 	*x = RestoreSecret{}
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5451,7 +5529,7 @@ func (x *RestoreSecret) String() string {
 func (*RestoreSecret) ProtoMessage() {}
 
 func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[70]
+	mi := &file_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5464,7 +5542,7 @@ func (x *RestoreSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSecret.ProtoReflect.Descriptor instead.
 func (*RestoreSecret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{70}
+	return file_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RestoreSecret) GetName() string {
@@ -5492,7 +5570,7 @@ type RewrapSecrets struct {
 
 func (x *RewrapSecrets) Reset() {
 	*x = RewrapSecrets{}
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5504,7 +5582,7 @@ func (x *RewrapSecrets) String() string {
 func (*RewrapSecrets) ProtoMessage() {}
 
 func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[71]
+	mi := &file_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5517,7 +5595,7 @@ func (x *RewrapSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewrapSecrets.ProtoReflect.Descriptor instead.
 func (*RewrapSecrets) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{71}
+	return file_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RewrapSecrets) GetSecrets() []*SecretRewrapped {
@@ -5541,7 +5619,7 @@ type SecretRewrapped struct {
 
 func (x *SecretRewrapped) Reset() {
 	*x = SecretRewrapped{}
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5553,7 +5631,7 @@ func (x *SecretRewrapped) String() string {
 func (*SecretRewrapped) ProtoMessage() {}
 
 func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[72]
+	mi := &file_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5566,7 +5644,7 @@ func (x *SecretRewrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRewrapped.ProtoReflect.Descriptor instead.
 func (*SecretRewrapped) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{72}
+	return file_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SecretRewrapped) GetApp() []byte {
@@ -5611,7 +5689,7 @@ type SecretWrap struct {
 
 func (x *SecretWrap) Reset() {
 	*x = SecretWrap{}
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5623,7 +5701,7 @@ func (x *SecretWrap) String() string {
 func (*SecretWrap) ProtoMessage() {}
 
 func (x *SecretWrap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[73]
+	mi := &file_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5636,7 +5714,7 @@ func (x *SecretWrap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretWrap.ProtoReflect.Descriptor instead.
 func (*SecretWrap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{73}
+	return file_command_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SecretWrap) GetNumber() uint32 {
@@ -5693,7 +5771,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5705,7 +5783,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[74]
+	mi := &file_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5718,7 +5796,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{74}
+	return file_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Secret) GetId() []byte {
@@ -5850,7 +5928,7 @@ type SecretLabel struct {
 
 func (x *SecretLabel) Reset() {
 	*x = SecretLabel{}
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5862,7 +5940,7 @@ func (x *SecretLabel) String() string {
 func (*SecretLabel) ProtoMessage() {}
 
 func (x *SecretLabel) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[75]
+	mi := &file_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5875,7 +5953,7 @@ func (x *SecretLabel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretLabel.ProtoReflect.Descriptor instead.
 func (*SecretLabel) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{75}
+	return file_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SecretLabel) GetName() string {
@@ -5907,7 +5985,7 @@ type SecretVersion struct {
 
 func (x *SecretVersion) Reset() {
 	*x = SecretVersion{}
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5919,7 +5997,7 @@ func (x *SecretVersion) String() string {
 func (*SecretVersion) ProtoMessage() {}
 
 func (x *SecretVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[76]
+	mi := &file_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5932,7 +6010,7 @@ func (x *SecretVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretVersion.ProtoReflect.Descriptor instead.
 func (*SecretVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{76}
+	return file_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SecretVersion) GetNumber() uint32 {
@@ -5980,7 +6058,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5992,7 +6070,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[77]
+	mi := &file_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6005,7 +6083,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{77}
+	return file_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *App) GetId() []byte {
@@ -6040,7 +6118,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6052,7 +6130,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[78]
+	mi := &file_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6065,7 +6143,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{78}
+	return file_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Credential) GetId() []byte {
@@ -6166,7 +6244,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6178,7 +6256,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[79]
+	mi := &file_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6191,7 +6269,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{79}
+	return file_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Key) GetId() []byte {
@@ -6344,7 +6422,7 @@ type Tag struct {
 
 func (x *Tag) Reset() {
 	*x = Tag{}
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6356,7 +6434,7 @@ func (x *Tag) String() string {
 func (*Tag) ProtoMessage() {}
 
 func (x *Tag) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[80]
+	mi := &file_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6369,7 +6447,7 @@ func (x *Tag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tag.ProtoReflect.Descriptor instead.
 func (*Tag) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{80}
+	return file_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Tag) GetName() string {
@@ -6401,7 +6479,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6413,7 +6491,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[81]
+	mi := &file_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6426,7 +6504,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{81}
+	return file_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *KeyVersion) GetNumber() uint32 {
@@ -6494,7 +6572,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6506,7 +6584,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[82]
+	mi := &file_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6519,7 +6597,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{82}
+	return file_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Generation) GetNumber() uint32 {
@@ -6582,7 +6660,7 @@ type SpentOrder struct {
 
 func (x *SpentOrder) Reset() {
 	*x = SpentOrder{}
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6594,7 +6672,7 @@ func (x *SpentOrder) String() string {
 func (*SpentOrder) ProtoMessage() {}
 
 func (x *SpentOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[83]
+	mi := &file_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6607,7 +6685,7 @@ func (x *SpentOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpentOrder.ProtoReflect.Descriptor instead.
 func (*SpentOrder) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{83}
+	return file_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SpentOrder) GetNonce() []byte {
@@ -6648,7 +6726,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6660,7 +6738,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[84]
+	mi := &file_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6673,7 +6751,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{84}
+	return file_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Node) GetId() []byte {
@@ -6786,7 +6864,7 @@ type RemovedNode struct {
 
 func (x *RemovedNode) Reset() {
 	*x = RemovedNode{}
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6798,7 +6876,7 @@ func (x *RemovedNode) String() string {
 func (*RemovedNode) ProtoMessage() {}
 
 func (x *RemovedNode) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[85]
+	mi := &file_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6811,7 +6889,7 @@ func (x *RemovedNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedNode.ProtoReflect.Descriptor instead.
 func (*RemovedNode) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{85}
+	return file_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RemovedNode) GetId() []byte {
@@ -6867,7 +6945,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6879,7 +6957,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[86]
+	mi := &file_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6892,7 +6970,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{86}
+	return file_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -7220,7 +7298,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7232,7 +7310,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[87]
+	mi := &file_command_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7245,7 +7323,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{87}
+	return file_command_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Alias) GetApp() []byte {
@@ -7316,6 +7394,7 @@ type Header struct {
 	Compromises   []*Compromise          `protobuf:"bytes,48,rep,name=compromises,proto3" json:"compromises,omitempty"`                        // in order of their generations
 	AuthorityDue  bool                   `protobuf:"varint,49,opt,name=authority_due,json=authorityDue,proto3" json:"authority_due,omitempty"` // it is to be replaced, whatever it was wrapped under
 	BackupAt      int64                  `protobuf:"varint,36,opt,name=backup_at,json=backupAt,proto3" json:"backup_at,omitempty"`             // when the last backup was ordered; 0: never
+	Gathering     bool                   `protobuf:"varint,37,opt,name=gathering,proto3" json:"gathering,omitempty"`                           // its beginner keeps nothing, and three nodes never voted yet
 	Recovery      *Recovery              `protobuf:"bytes,35,opt,name=recovery,proto3" json:"recovery,omitempty"`                              // without sealed generations: they are with the generations
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7323,7 +7402,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_command_proto_msgTypes[88]
+	mi := &file_command_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7335,7 +7414,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[88]
+	mi := &file_command_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7348,7 +7427,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{88}
+	return file_command_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -7519,6 +7598,13 @@ func (x *Header) GetBackupAt() int64 {
 	return 0
 }
 
+func (x *Header) GetGathering() bool {
+	if x != nil {
+		return x.Gathering
+	}
+	return false
+}
+
 func (x *Header) GetRecovery() *Recovery {
 	if x != nil {
 		return x.Recovery
@@ -7538,7 +7624,7 @@ type Ephemeral struct {
 
 func (x *Ephemeral) Reset() {
 	*x = Ephemeral{}
-	mi := &file_command_proto_msgTypes[89]
+	mi := &file_command_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7550,7 +7636,7 @@ func (x *Ephemeral) String() string {
 func (*Ephemeral) ProtoMessage() {}
 
 func (x *Ephemeral) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[89]
+	mi := &file_command_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7563,7 +7649,7 @@ func (x *Ephemeral) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ephemeral.ProtoReflect.Descriptor instead.
 func (*Ephemeral) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{89}
+	return file_command_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Ephemeral) GetEpoch() uint64 {
@@ -7598,7 +7684,7 @@ type PastPolicy struct {
 
 func (x *PastPolicy) Reset() {
 	*x = PastPolicy{}
-	mi := &file_command_proto_msgTypes[90]
+	mi := &file_command_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7610,7 +7696,7 @@ func (x *PastPolicy) String() string {
 func (*PastPolicy) ProtoMessage() {}
 
 func (x *PastPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[90]
+	mi := &file_command_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7623,7 +7709,7 @@ func (x *PastPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastPolicy.ProtoReflect.Descriptor instead.
 func (*PastPolicy) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{90}
+	return file_command_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *PastPolicy) GetEnvelope() []byte {
@@ -7651,7 +7737,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_command_proto_msgTypes[91]
+	mi := &file_command_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7663,7 +7749,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[91]
+	mi := &file_command_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7676,7 +7762,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{91}
+	return file_command_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Seen) GetSecond() int64 {
@@ -7706,7 +7792,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_command_proto_msgTypes[92]
+	mi := &file_command_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7718,7 +7804,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[92]
+	mi := &file_command_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7731,7 +7817,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{92}
+	return file_command_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Done) GetId() []byte {
@@ -7771,7 +7857,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_command_proto_msgTypes[93]
+	mi := &file_command_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7783,7 +7869,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[93]
+	mi := &file_command_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7796,7 +7882,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{93}
+	return file_command_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -7810,7 +7896,7 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\x0fholdfast.log.v1\"\x90\x1e\n" +
+	"\rcommand.proto\x12\x0fholdfast.log.v1\"\xd0\x1e\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x128\n" +
@@ -7875,7 +7961,9 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18A \x01(\v2\x1b.holdfast.log.v1.CheckpointH\x00R\n" +
 	"checkpoint\x12A\n" +
-	"\fnote_refusal\x18B \x01(\v2\x1c.holdfast.log.v1.NoteRefusalH\x00R\vnoteRefusal\x12G\n" +
+	"\fnote_refusal\x18B \x01(\v2\x1c.holdfast.log.v1.NoteRefusalH\x00R\vnoteRefusal\x12>\n" +
+	"\vspend_order\x18C \x01(\v2\x1b.holdfast.log.v1.SpendOrderH\x00R\n" +
+	"spendOrder\x12G\n" +
 	"\x0erecover_domain\x18F \x01(\v2\x1e.holdfast.log.v1.RecoverDomainH\x00R\rrecoverDomain\x12A\n" +
 	"\fput_recovery\x18G \x01(\v2\x1c.holdfast.log.v1.PutRecoveryH\x00R\vputRecovery\x12A\n" +
 	"\forder_backup\x18H \x01(\v2\x1c.holdfast.log.v1.OrderBackupH\x00R\vorderBackup\x12S\n" +
@@ -8099,7 +8187,12 @@ const file_command_proto_rawDesc = "" +
 	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\fR\x04node\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
-	"\bleft_out\x18\x04 \x01(\x04R\aleftOut\"V\n" +
+	"\bleft_out\x18\x04 \x01(\x04R\aleftOut\"F\n" +
+	"\n" +
+	"SpendOrder\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\fR\x02by\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x14\n" +
+	"\x05order\x18\x03 \x01(\fR\x05order\"V\n" +
 	"\rRecoverDomain\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x15.holdfast.log.v1.NodeR\x04node\"T\n" +
@@ -8399,7 +8492,7 @@ const file_command_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x05 \x01(\x03R\aupdated\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"\xfb\x06\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\x99\a\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -8429,7 +8522,8 @@ const file_command_proto_rawDesc = "" +
 	"\x04term\x18\" \x01(\x04R\x04term\x12=\n" +
 	"\vcompromises\x180 \x03(\v2\x1b.holdfast.log.v1.CompromiseR\vcompromises\x12#\n" +
 	"\rauthority_due\x181 \x01(\bR\fauthorityDue\x12\x1b\n" +
-	"\tbackup_at\x18$ \x01(\x03R\bbackupAt\x125\n" +
+	"\tbackup_at\x18$ \x01(\x03R\bbackupAt\x12\x1c\n" +
+	"\tgathering\x18% \x01(\bR\tgathering\x125\n" +
 	"\brecovery\x18# \x01(\v2\x19.holdfast.log.v1.RecoveryR\brecovery\"Q\n" +
 	"\tEphemeral\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
@@ -8462,7 +8556,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_command_proto_goTypes = []any{
 	(*Command)(nil),              // 0: holdfast.log.v1.Command
 	(*Audit)(nil),                // 1: holdfast.log.v1.Audit
@@ -8502,73 +8596,74 @@ var file_command_proto_goTypes = []any{
 	(*RaiseFeature)(nil),         // 35: holdfast.log.v1.RaiseFeature
 	(*Checkpoint)(nil),           // 36: holdfast.log.v1.Checkpoint
 	(*NoteRefusal)(nil),          // 37: holdfast.log.v1.NoteRefusal
-	(*RecoverDomain)(nil),        // 38: holdfast.log.v1.RecoverDomain
-	(*PutRecovery)(nil),          // 39: holdfast.log.v1.PutRecovery
-	(*OrderBackup)(nil),          // 40: holdfast.log.v1.OrderBackup
-	(*Recovery)(nil),             // 41: holdfast.log.v1.Recovery
-	(*RecoveryShare)(nil),        // 42: holdfast.log.v1.RecoveryShare
-	(*SealedGeneration)(nil),     // 43: holdfast.log.v1.SealedGeneration
-	(*PastRecovery)(nil),         // 44: holdfast.log.v1.PastRecovery
-	(*PutEphemeral)(nil),         // 45: holdfast.log.v1.PutEphemeral
-	(*PutKey)(nil),               // 46: holdfast.log.v1.PutKey
-	(*PutKeyVersion)(nil),        // 47: holdfast.log.v1.PutKeyVersion
-	(*SetVersionState)(nil),      // 48: holdfast.log.v1.SetVersionState
-	(*PutAlias)(nil),             // 49: holdfast.log.v1.PutAlias
-	(*DeleteAlias)(nil),          // 50: holdfast.log.v1.DeleteAlias
-	(*SetLabels)(nil),            // 51: holdfast.log.v1.SetLabels
-	(*ScheduleDeletion)(nil),     // 52: holdfast.log.v1.ScheduleDeletion
-	(*Reserve)(nil),              // 53: holdfast.log.v1.Reserve
-	(*SetRotation)(nil),          // 54: holdfast.log.v1.SetRotation
-	(*RotateDue)(nil),            // 55: holdfast.log.v1.RotateDue
-	(*NewVersion)(nil),           // 56: holdfast.log.v1.NewVersion
-	(*NoteUse)(nil),              // 57: holdfast.log.v1.NoteUse
-	(*CancelDeletion)(nil),       // 58: holdfast.log.v1.CancelDeletion
-	(*SetKeyState)(nil),          // 59: holdfast.log.v1.SetKeyState
-	(*DeleteKey)(nil),            // 60: holdfast.log.v1.DeleteKey
-	(*DeleteAppKeys)(nil),        // 61: holdfast.log.v1.DeleteAppKeys
-	(*ImportKey)(nil),            // 62: holdfast.log.v1.ImportKey
-	(*PutSecret)(nil),            // 63: holdfast.log.v1.PutSecret
-	(*PutSecretVersion)(nil),     // 64: holdfast.log.v1.PutSecretVersion
-	(*SetSecret)(nil),            // 65: holdfast.log.v1.SetSecret
-	(*LabelSecret)(nil),          // 66: holdfast.log.v1.LabelSecret
-	(*DestroySecretVersion)(nil), // 67: holdfast.log.v1.DestroySecretVersion
-	(*SetSecretKey)(nil),         // 68: holdfast.log.v1.SetSecretKey
-	(*DeleteSecret)(nil),         // 69: holdfast.log.v1.DeleteSecret
-	(*RestoreSecret)(nil),        // 70: holdfast.log.v1.RestoreSecret
-	(*RewrapSecrets)(nil),        // 71: holdfast.log.v1.RewrapSecrets
-	(*SecretRewrapped)(nil),      // 72: holdfast.log.v1.SecretRewrapped
-	(*SecretWrap)(nil),           // 73: holdfast.log.v1.SecretWrap
-	(*Secret)(nil),               // 74: holdfast.log.v1.Secret
-	(*SecretLabel)(nil),          // 75: holdfast.log.v1.SecretLabel
-	(*SecretVersion)(nil),        // 76: holdfast.log.v1.SecretVersion
-	(*App)(nil),                  // 77: holdfast.log.v1.App
-	(*Credential)(nil),           // 78: holdfast.log.v1.Credential
-	(*Key)(nil),                  // 79: holdfast.log.v1.Key
-	(*Tag)(nil),                  // 80: holdfast.log.v1.Tag
-	(*KeyVersion)(nil),           // 81: holdfast.log.v1.KeyVersion
-	(*Generation)(nil),           // 82: holdfast.log.v1.Generation
-	(*SpentOrder)(nil),           // 83: holdfast.log.v1.SpentOrder
-	(*Node)(nil),                 // 84: holdfast.log.v1.Node
-	(*RemovedNode)(nil),          // 85: holdfast.log.v1.RemovedNode
-	(*Record)(nil),               // 86: holdfast.log.v1.Record
-	(*Alias)(nil),                // 87: holdfast.log.v1.Alias
-	(*Header)(nil),               // 88: holdfast.log.v1.Header
-	(*Ephemeral)(nil),            // 89: holdfast.log.v1.Ephemeral
-	(*PastPolicy)(nil),           // 90: holdfast.log.v1.PastPolicy
-	(*Seen)(nil),                 // 91: holdfast.log.v1.Seen
-	(*Done)(nil),                 // 92: holdfast.log.v1.Done
-	(*End)(nil),                  // 93: holdfast.log.v1.End
+	(*SpendOrder)(nil),           // 38: holdfast.log.v1.SpendOrder
+	(*RecoverDomain)(nil),        // 39: holdfast.log.v1.RecoverDomain
+	(*PutRecovery)(nil),          // 40: holdfast.log.v1.PutRecovery
+	(*OrderBackup)(nil),          // 41: holdfast.log.v1.OrderBackup
+	(*Recovery)(nil),             // 42: holdfast.log.v1.Recovery
+	(*RecoveryShare)(nil),        // 43: holdfast.log.v1.RecoveryShare
+	(*SealedGeneration)(nil),     // 44: holdfast.log.v1.SealedGeneration
+	(*PastRecovery)(nil),         // 45: holdfast.log.v1.PastRecovery
+	(*PutEphemeral)(nil),         // 46: holdfast.log.v1.PutEphemeral
+	(*PutKey)(nil),               // 47: holdfast.log.v1.PutKey
+	(*PutKeyVersion)(nil),        // 48: holdfast.log.v1.PutKeyVersion
+	(*SetVersionState)(nil),      // 49: holdfast.log.v1.SetVersionState
+	(*PutAlias)(nil),             // 50: holdfast.log.v1.PutAlias
+	(*DeleteAlias)(nil),          // 51: holdfast.log.v1.DeleteAlias
+	(*SetLabels)(nil),            // 52: holdfast.log.v1.SetLabels
+	(*ScheduleDeletion)(nil),     // 53: holdfast.log.v1.ScheduleDeletion
+	(*Reserve)(nil),              // 54: holdfast.log.v1.Reserve
+	(*SetRotation)(nil),          // 55: holdfast.log.v1.SetRotation
+	(*RotateDue)(nil),            // 56: holdfast.log.v1.RotateDue
+	(*NewVersion)(nil),           // 57: holdfast.log.v1.NewVersion
+	(*NoteUse)(nil),              // 58: holdfast.log.v1.NoteUse
+	(*CancelDeletion)(nil),       // 59: holdfast.log.v1.CancelDeletion
+	(*SetKeyState)(nil),          // 60: holdfast.log.v1.SetKeyState
+	(*DeleteKey)(nil),            // 61: holdfast.log.v1.DeleteKey
+	(*DeleteAppKeys)(nil),        // 62: holdfast.log.v1.DeleteAppKeys
+	(*ImportKey)(nil),            // 63: holdfast.log.v1.ImportKey
+	(*PutSecret)(nil),            // 64: holdfast.log.v1.PutSecret
+	(*PutSecretVersion)(nil),     // 65: holdfast.log.v1.PutSecretVersion
+	(*SetSecret)(nil),            // 66: holdfast.log.v1.SetSecret
+	(*LabelSecret)(nil),          // 67: holdfast.log.v1.LabelSecret
+	(*DestroySecretVersion)(nil), // 68: holdfast.log.v1.DestroySecretVersion
+	(*SetSecretKey)(nil),         // 69: holdfast.log.v1.SetSecretKey
+	(*DeleteSecret)(nil),         // 70: holdfast.log.v1.DeleteSecret
+	(*RestoreSecret)(nil),        // 71: holdfast.log.v1.RestoreSecret
+	(*RewrapSecrets)(nil),        // 72: holdfast.log.v1.RewrapSecrets
+	(*SecretRewrapped)(nil),      // 73: holdfast.log.v1.SecretRewrapped
+	(*SecretWrap)(nil),           // 74: holdfast.log.v1.SecretWrap
+	(*Secret)(nil),               // 75: holdfast.log.v1.Secret
+	(*SecretLabel)(nil),          // 76: holdfast.log.v1.SecretLabel
+	(*SecretVersion)(nil),        // 77: holdfast.log.v1.SecretVersion
+	(*App)(nil),                  // 78: holdfast.log.v1.App
+	(*Credential)(nil),           // 79: holdfast.log.v1.Credential
+	(*Key)(nil),                  // 80: holdfast.log.v1.Key
+	(*Tag)(nil),                  // 81: holdfast.log.v1.Tag
+	(*KeyVersion)(nil),           // 82: holdfast.log.v1.KeyVersion
+	(*Generation)(nil),           // 83: holdfast.log.v1.Generation
+	(*SpentOrder)(nil),           // 84: holdfast.log.v1.SpentOrder
+	(*Node)(nil),                 // 85: holdfast.log.v1.Node
+	(*RemovedNode)(nil),          // 86: holdfast.log.v1.RemovedNode
+	(*Record)(nil),               // 87: holdfast.log.v1.Record
+	(*Alias)(nil),                // 88: holdfast.log.v1.Alias
+	(*Header)(nil),               // 89: holdfast.log.v1.Header
+	(*Ephemeral)(nil),            // 90: holdfast.log.v1.Ephemeral
+	(*PastPolicy)(nil),           // 91: holdfast.log.v1.PastPolicy
+	(*Seen)(nil),                 // 92: holdfast.log.v1.Seen
+	(*Done)(nil),                 // 93: holdfast.log.v1.Done
+	(*End)(nil),                  // 94: holdfast.log.v1.End
 }
 var file_command_proto_depIdxs = []int32{
 	6,   // 0: holdfast.log.v1.Command.principal:type_name -> holdfast.log.v1.Principal
 	1,   // 1: holdfast.log.v1.Command.audit:type_name -> holdfast.log.v1.Audit
 	7,   // 2: holdfast.log.v1.Command.found:type_name -> holdfast.log.v1.Found
 	15,  // 3: holdfast.log.v1.Command.put_app:type_name -> holdfast.log.v1.PutApp
-	46,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
-	59,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
-	60,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
-	61,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
-	62,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
+	47,  // 4: holdfast.log.v1.Command.put_key:type_name -> holdfast.log.v1.PutKey
+	60,  // 5: holdfast.log.v1.Command.set_key_state:type_name -> holdfast.log.v1.SetKeyState
+	61,  // 6: holdfast.log.v1.Command.delete_key:type_name -> holdfast.log.v1.DeleteKey
+	62,  // 7: holdfast.log.v1.Command.delete_app_keys:type_name -> holdfast.log.v1.DeleteAppKeys
+	63,  // 8: holdfast.log.v1.Command.import_key:type_name -> holdfast.log.v1.ImportKey
 	17,  // 9: holdfast.log.v1.Command.set_policy:type_name -> holdfast.log.v1.SetPolicy
 	23,  // 10: holdfast.log.v1.Command.put_credential:type_name -> holdfast.log.v1.PutCredential
 	24,  // 11: holdfast.log.v1.Command.set_credential:type_name -> holdfast.log.v1.SetCredential
@@ -8577,30 +8672,30 @@ var file_command_proto_depIdxs = []int32{
 	28,  // 14: holdfast.log.v1.Command.set_condition:type_name -> holdfast.log.v1.SetCondition
 	29,  // 15: holdfast.log.v1.Command.tick:type_name -> holdfast.log.v1.Tick
 	18,  // 16: holdfast.log.v1.Command.set_amendment:type_name -> holdfast.log.v1.SetAmendment
-	45,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
+	46,  // 17: holdfast.log.v1.Command.put_ephemeral:type_name -> holdfast.log.v1.PutEphemeral
 	19,  // 18: holdfast.log.v1.Command.put_generation:type_name -> holdfast.log.v1.PutGeneration
 	20,  // 19: holdfast.log.v1.Command.rewrap:type_name -> holdfast.log.v1.Rewrap
 	22,  // 20: holdfast.log.v1.Command.retire_generation:type_name -> holdfast.log.v1.RetireGeneration
-	47,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
-	49,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
-	50,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
-	51,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
-	52,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
-	58,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
-	48,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
-	63,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
-	64,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
-	65,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
-	66,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
-	67,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
-	68,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
-	69,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
-	70,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
-	71,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
-	53,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
-	54,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
-	55,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
-	57,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
+	48,  // 21: holdfast.log.v1.Command.put_key_version:type_name -> holdfast.log.v1.PutKeyVersion
+	50,  // 22: holdfast.log.v1.Command.put_alias:type_name -> holdfast.log.v1.PutAlias
+	51,  // 23: holdfast.log.v1.Command.delete_alias:type_name -> holdfast.log.v1.DeleteAlias
+	52,  // 24: holdfast.log.v1.Command.set_labels:type_name -> holdfast.log.v1.SetLabels
+	53,  // 25: holdfast.log.v1.Command.schedule_deletion:type_name -> holdfast.log.v1.ScheduleDeletion
+	59,  // 26: holdfast.log.v1.Command.cancel_deletion:type_name -> holdfast.log.v1.CancelDeletion
+	49,  // 27: holdfast.log.v1.Command.set_version_state:type_name -> holdfast.log.v1.SetVersionState
+	64,  // 28: holdfast.log.v1.Command.put_secret:type_name -> holdfast.log.v1.PutSecret
+	65,  // 29: holdfast.log.v1.Command.put_secret_version:type_name -> holdfast.log.v1.PutSecretVersion
+	66,  // 30: holdfast.log.v1.Command.set_secret:type_name -> holdfast.log.v1.SetSecret
+	67,  // 31: holdfast.log.v1.Command.label_secret:type_name -> holdfast.log.v1.LabelSecret
+	68,  // 32: holdfast.log.v1.Command.destroy_secret_version:type_name -> holdfast.log.v1.DestroySecretVersion
+	69,  // 33: holdfast.log.v1.Command.set_secret_key:type_name -> holdfast.log.v1.SetSecretKey
+	70,  // 34: holdfast.log.v1.Command.delete_secret:type_name -> holdfast.log.v1.DeleteSecret
+	71,  // 35: holdfast.log.v1.Command.restore_secret:type_name -> holdfast.log.v1.RestoreSecret
+	72,  // 36: holdfast.log.v1.Command.rewrap_secrets:type_name -> holdfast.log.v1.RewrapSecrets
+	54,  // 37: holdfast.log.v1.Command.reserve:type_name -> holdfast.log.v1.Reserve
+	55,  // 38: holdfast.log.v1.Command.set_rotation:type_name -> holdfast.log.v1.SetRotation
+	56,  // 39: holdfast.log.v1.Command.rotate_due:type_name -> holdfast.log.v1.RotateDue
+	58,  // 40: holdfast.log.v1.Command.note_use:type_name -> holdfast.log.v1.NoteUse
 	2,   // 41: holdfast.log.v1.Command.audit_head:type_name -> holdfast.log.v1.AuditHead
 	31,  // 42: holdfast.log.v1.Command.put_node:type_name -> holdfast.log.v1.PutNode
 	32,  // 43: holdfast.log.v1.Command.approve_node:type_name -> holdfast.log.v1.ApproveNode
@@ -8609,85 +8704,86 @@ var file_command_proto_depIdxs = []int32{
 	35,  // 46: holdfast.log.v1.Command.raise_feature:type_name -> holdfast.log.v1.RaiseFeature
 	36,  // 47: holdfast.log.v1.Command.checkpoint:type_name -> holdfast.log.v1.Checkpoint
 	37,  // 48: holdfast.log.v1.Command.note_refusal:type_name -> holdfast.log.v1.NoteRefusal
-	38,  // 49: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
-	39,  // 50: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
-	40,  // 51: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
-	10,  // 52: holdfast.log.v1.Command.declare_compromise:type_name -> holdfast.log.v1.DeclareCompromise
-	11,  // 53: holdfast.log.v1.Command.replace_authority:type_name -> holdfast.log.v1.ReplaceAuthority
-	12,  // 54: holdfast.log.v1.Command.replace_exposed:type_name -> holdfast.log.v1.ReplaceExposed
-	13,  // 55: holdfast.log.v1.Command.finish_compromise:type_name -> holdfast.log.v1.FinishCompromise
-	2,   // 56: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
-	4,   // 57: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
-	1,   // 58: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
-	9,   // 59: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
-	8,   // 60: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
-	84,  // 61: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
-	41,  // 62: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
-	9,   // 63: holdfast.log.v1.ReplaceAuthority.authority:type_name -> holdfast.log.v1.Authority
-	56,  // 64: holdfast.log.v1.ReplaceExposed.keys:type_name -> holdfast.log.v1.NewVersion
-	77,  // 65: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
-	78,  // 66: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
-	16,  // 67: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
-	21,  // 68: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
-	21,  // 69: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
-	21,  // 70: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
-	72,  // 71: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	78,  // 72: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
-	24,  // 73: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
-	27,  // 74: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
-	30,  // 75: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
-	84,  // 76: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
-	84,  // 77: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
-	84,  // 78: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
-	41,  // 79: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
-	42,  // 80: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
-	43,  // 81: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
-	79,  // 82: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
-	81,  // 83: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	80,  // 84: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
-	56,  // 85: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
-	81,  // 86: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
-	81,  // 87: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
-	74,  // 88: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
-	76,  // 89: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
-	76,  // 90: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
-	73,  // 91: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
-	72,  // 92: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
-	73,  // 93: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
-	75,  // 94: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
-	81,  // 95: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
-	80,  // 96: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
-	88,  // 97: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
-	77,  // 98: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
-	78,  // 99: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
-	79,  // 100: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
-	91,  // 101: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
-	92,  // 102: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
-	93,  // 103: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
-	27,  // 104: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
-	16,  // 105: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
-	90,  // 106: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
-	89,  // 107: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
-	83,  // 108: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
-	87,  // 109: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
-	3,   // 110: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
-	5,   // 111: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
-	74,  // 112: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
-	76,  // 113: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
-	84,  // 114: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
-	85,  // 115: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
-	44,  // 116: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
-	7,   // 117: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
-	82,  // 118: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
-	9,   // 119: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
-	36,  // 120: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
-	14,  // 121: holdfast.log.v1.Header.compromises:type_name -> holdfast.log.v1.Compromise
-	41,  // 122: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
-	123, // [123:123] is the sub-list for method output_type
-	123, // [123:123] is the sub-list for method input_type
-	123, // [123:123] is the sub-list for extension type_name
-	123, // [123:123] is the sub-list for extension extendee
-	0,   // [0:123] is the sub-list for field type_name
+	38,  // 49: holdfast.log.v1.Command.spend_order:type_name -> holdfast.log.v1.SpendOrder
+	39,  // 50: holdfast.log.v1.Command.recover_domain:type_name -> holdfast.log.v1.RecoverDomain
+	40,  // 51: holdfast.log.v1.Command.put_recovery:type_name -> holdfast.log.v1.PutRecovery
+	41,  // 52: holdfast.log.v1.Command.order_backup:type_name -> holdfast.log.v1.OrderBackup
+	10,  // 53: holdfast.log.v1.Command.declare_compromise:type_name -> holdfast.log.v1.DeclareCompromise
+	11,  // 54: holdfast.log.v1.Command.replace_authority:type_name -> holdfast.log.v1.ReplaceAuthority
+	12,  // 55: holdfast.log.v1.Command.replace_exposed:type_name -> holdfast.log.v1.ReplaceExposed
+	13,  // 56: holdfast.log.v1.Command.finish_compromise:type_name -> holdfast.log.v1.FinishCompromise
+	2,   // 57: holdfast.log.v1.AuditChain.head:type_name -> holdfast.log.v1.AuditHead
+	4,   // 58: holdfast.log.v1.AuditChain.owed:type_name -> holdfast.log.v1.OwedEntry
+	1,   // 59: holdfast.log.v1.OwedEntry.audit:type_name -> holdfast.log.v1.Audit
+	9,   // 60: holdfast.log.v1.Found.authority:type_name -> holdfast.log.v1.Authority
+	8,   // 61: holdfast.log.v1.Found.evidence:type_name -> holdfast.log.v1.Evidence
+	85,  // 62: holdfast.log.v1.Found.founder:type_name -> holdfast.log.v1.Node
+	42,  // 63: holdfast.log.v1.Found.recovery:type_name -> holdfast.log.v1.Recovery
+	9,   // 64: holdfast.log.v1.ReplaceAuthority.authority:type_name -> holdfast.log.v1.Authority
+	57,  // 65: holdfast.log.v1.ReplaceExposed.keys:type_name -> holdfast.log.v1.NewVersion
+	78,  // 66: holdfast.log.v1.PutApp.app:type_name -> holdfast.log.v1.App
+	79,  // 67: holdfast.log.v1.PutApp.credential:type_name -> holdfast.log.v1.Credential
+	16,  // 68: holdfast.log.v1.PutApp.admission:type_name -> holdfast.log.v1.Admission
+	21,  // 69: holdfast.log.v1.Rewrap.keys:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 70: holdfast.log.v1.Rewrap.credentials:type_name -> holdfast.log.v1.Rewrapped
+	21,  // 71: holdfast.log.v1.Rewrap.authority:type_name -> holdfast.log.v1.Rewrapped
+	73,  // 72: holdfast.log.v1.Rewrap.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	79,  // 73: holdfast.log.v1.PutCredential.credential:type_name -> holdfast.log.v1.Credential
+	24,  // 74: holdfast.log.v1.PutCredential.replaces:type_name -> holdfast.log.v1.SetCredential
+	27,  // 75: holdfast.log.v1.PutQuotePolicy.policy:type_name -> holdfast.log.v1.QuotePolicy
+	30,  // 76: holdfast.log.v1.Tick.readings:type_name -> holdfast.log.v1.Reading
+	85,  // 77: holdfast.log.v1.PutNode.node:type_name -> holdfast.log.v1.Node
+	85,  // 78: holdfast.log.v1.AnnounceNode.node:type_name -> holdfast.log.v1.Node
+	85,  // 79: holdfast.log.v1.RecoverDomain.node:type_name -> holdfast.log.v1.Node
+	42,  // 80: holdfast.log.v1.PutRecovery.recovery:type_name -> holdfast.log.v1.Recovery
+	43,  // 81: holdfast.log.v1.Recovery.shares:type_name -> holdfast.log.v1.RecoveryShare
+	44,  // 82: holdfast.log.v1.Recovery.generations:type_name -> holdfast.log.v1.SealedGeneration
+	80,  // 83: holdfast.log.v1.PutKey.key:type_name -> holdfast.log.v1.Key
+	82,  // 84: holdfast.log.v1.PutKeyVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	81,  // 85: holdfast.log.v1.SetLabels.tags:type_name -> holdfast.log.v1.Tag
+	57,  // 86: holdfast.log.v1.RotateDue.keys:type_name -> holdfast.log.v1.NewVersion
+	82,  // 87: holdfast.log.v1.NewVersion.version:type_name -> holdfast.log.v1.KeyVersion
+	82,  // 88: holdfast.log.v1.ImportKey.version:type_name -> holdfast.log.v1.KeyVersion
+	75,  // 89: holdfast.log.v1.PutSecret.secret:type_name -> holdfast.log.v1.Secret
+	77,  // 90: holdfast.log.v1.PutSecret.version:type_name -> holdfast.log.v1.SecretVersion
+	77,  // 91: holdfast.log.v1.PutSecretVersion.version:type_name -> holdfast.log.v1.SecretVersion
+	74,  // 92: holdfast.log.v1.SetSecretKey.versions:type_name -> holdfast.log.v1.SecretWrap
+	73,  // 93: holdfast.log.v1.RewrapSecrets.secrets:type_name -> holdfast.log.v1.SecretRewrapped
+	74,  // 94: holdfast.log.v1.SecretRewrapped.versions:type_name -> holdfast.log.v1.SecretWrap
+	76,  // 95: holdfast.log.v1.Secret.labels:type_name -> holdfast.log.v1.SecretLabel
+	82,  // 96: holdfast.log.v1.Key.versions:type_name -> holdfast.log.v1.KeyVersion
+	81,  // 97: holdfast.log.v1.Key.tags:type_name -> holdfast.log.v1.Tag
+	89,  // 98: holdfast.log.v1.Record.header:type_name -> holdfast.log.v1.Header
+	78,  // 99: holdfast.log.v1.Record.app:type_name -> holdfast.log.v1.App
+	79,  // 100: holdfast.log.v1.Record.credential:type_name -> holdfast.log.v1.Credential
+	80,  // 101: holdfast.log.v1.Record.key:type_name -> holdfast.log.v1.Key
+	92,  // 102: holdfast.log.v1.Record.seen:type_name -> holdfast.log.v1.Seen
+	93,  // 103: holdfast.log.v1.Record.done:type_name -> holdfast.log.v1.Done
+	94,  // 104: holdfast.log.v1.Record.end:type_name -> holdfast.log.v1.End
+	27,  // 105: holdfast.log.v1.Record.quote_policy:type_name -> holdfast.log.v1.QuotePolicy
+	16,  // 106: holdfast.log.v1.Record.admission:type_name -> holdfast.log.v1.Admission
+	91,  // 107: holdfast.log.v1.Record.past_policy:type_name -> holdfast.log.v1.PastPolicy
+	90,  // 108: holdfast.log.v1.Record.ephemeral:type_name -> holdfast.log.v1.Ephemeral
+	84,  // 109: holdfast.log.v1.Record.spent_order:type_name -> holdfast.log.v1.SpentOrder
+	88,  // 110: holdfast.log.v1.Record.alias:type_name -> holdfast.log.v1.Alias
+	3,   // 111: holdfast.log.v1.Record.audit_chain:type_name -> holdfast.log.v1.AuditChain
+	5,   // 112: holdfast.log.v1.Record.audit_key:type_name -> holdfast.log.v1.AuditKey
+	75,  // 113: holdfast.log.v1.Record.secret:type_name -> holdfast.log.v1.Secret
+	77,  // 114: holdfast.log.v1.Record.secret_version:type_name -> holdfast.log.v1.SecretVersion
+	85,  // 115: holdfast.log.v1.Record.node:type_name -> holdfast.log.v1.Node
+	86,  // 116: holdfast.log.v1.Record.removed_node:type_name -> holdfast.log.v1.RemovedNode
+	45,  // 117: holdfast.log.v1.Record.past_recovery:type_name -> holdfast.log.v1.PastRecovery
+	7,   // 118: holdfast.log.v1.Header.found:type_name -> holdfast.log.v1.Found
+	83,  // 119: holdfast.log.v1.Header.generations:type_name -> holdfast.log.v1.Generation
+	9,   // 120: holdfast.log.v1.Header.authority:type_name -> holdfast.log.v1.Authority
+	36,  // 121: holdfast.log.v1.Header.checkpoints:type_name -> holdfast.log.v1.Checkpoint
+	14,  // 122: holdfast.log.v1.Header.compromises:type_name -> holdfast.log.v1.Compromise
+	42,  // 123: holdfast.log.v1.Header.recovery:type_name -> holdfast.log.v1.Recovery
+	124, // [124:124] is the sub-list for method output_type
+	124, // [124:124] is the sub-list for method input_type
+	124, // [124:124] is the sub-list for extension type_name
+	124, // [124:124] is the sub-list for extension extendee
+	0,   // [0:124] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -8743,6 +8839,7 @@ func file_command_proto_init() {
 		(*Command_RaiseFeature)(nil),
 		(*Command_Checkpoint)(nil),
 		(*Command_NoteRefusal)(nil),
+		(*Command_SpendOrder)(nil),
 		(*Command_RecoverDomain)(nil),
 		(*Command_PutRecovery)(nil),
 		(*Command_OrderBackup)(nil),
@@ -8751,8 +8848,8 @@ func file_command_proto_init() {
 		(*Command_ReplaceExposed)(nil),
 		(*Command_FinishCompromise)(nil),
 	}
-	file_command_proto_msgTypes[65].OneofWrappers = []any{}
-	file_command_proto_msgTypes[86].OneofWrappers = []any{
+	file_command_proto_msgTypes[66].OneofWrappers = []any{}
+	file_command_proto_msgTypes[87].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_App)(nil),
 		(*Record_Credential)(nil),
@@ -8780,7 +8877,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   94,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

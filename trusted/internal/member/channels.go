@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -238,8 +239,16 @@ func tlsError(err error) error {
 	if e, ok := errors.AsType[*kms.Error](err); ok {
 		return e
 	}
-	return kms.Errorf(kms.Unavailable, "TLS: %w", err)
+	e := kms.Errorf(kms.Unavailable, "TLS: %w", err)
+	if strings.Contains(err.Error(), noApplicationProtocol) {
+		return e.WithHint("is it where the node listens for other nodes (--peer-listen), and not its API?")
+	}
+	return e
 }
+
+// noApplicationProtocol is TLS's alert (RFC 7301, 3.2): the other side speaks something
+// else. Its type is not exported, and what hangs on it is words.
+const noApplicationProtocol = "no application protocol"
 
 var errClosed = kms.Errorf(kms.Unavailable, "the node is stopping: %w", net.ErrClosed)
 

@@ -178,7 +178,7 @@ func TestEveryOperationIsTold(t *testing.T) {
 		retire_generation put_key_version put_alias delete_alias set_labels schedule_deletion cancel_deletion set_version_state
 		reserve set_rotation rotate_due note_use
 		declare_compromise replace_authority replace_exposed finish_compromise
-		audit_head put_node approve_node announce_node remove_node raise_feature checkpoint note_refusal recover_domain put_recovery order_backup
+		audit_head put_node approve_node announce_node remove_node raise_feature checkpoint note_refusal spend_order recover_domain put_recovery order_backup
 		put_secret put_secret_version set_secret label_secret destroy_secret_version set_secret_key delete_secret restore_secret rewrap_secrets`)
 	ops := (&command.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
 	for i := range ops.Len() {

@@ -166,7 +166,7 @@ func (v *View) checkOrder(envelope []byte, deed govern.Deed, generation uint32, 
 		return nil, err
 	}
 	if _, spent := v.orders.Get(string(o.Nonce[:])); spent {
-		return nil, kms.Errorf(kms.Exists, "the order was obeyed before").WithField("nonce")
+		return nil, kms.Errorf(kms.Exists, "the order was obeyed or refused before").WithField("nonce").WithHint("an order is good once: have another one signed")
 	}
 	if err := o.ValidAt(at); err != nil {
 		return nil, err

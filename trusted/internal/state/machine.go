@@ -270,6 +270,8 @@ func (m *Machine) do(c *command.Command) Result {
 		return m.checkpoint(c.GetPrincipal(), op.Checkpoint)
 	case *command.Command_NoteRefusal:
 		return m.noteRefusal(c.GetPrincipal(), op.NoteRefusal)
+	case *command.Command_SpendOrder:
+		return m.spendOrder(c.GetPrincipal(), op.SpendOrder)
 	case *command.Command_RecoverDomain:
 		return m.recoverDomain(c, m.was)
 	case *command.Command_PutRecovery:
@@ -352,6 +354,7 @@ func (m *Machine) found(p *command.Found) Result {
 	rule.Since = m.next.time
 	m.next.founding, m.next.feature, m.next.rule = f, p.GetFeatureLevel(), rule
 	m.next.simulated = f.Simulated || admitsSimulated(rule.Policy)
+	m.next.gathering = forgets(founder.Claims)
 	m.foundGenerations(f)
 	m.next.recovery, m.next.generations[0].Sealed = recovery, sealed[0].Sealed
 	m.setFounder(founder)

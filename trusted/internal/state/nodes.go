@@ -229,6 +229,7 @@ func (m *Machine) Configure(index uint64, voters, learners []kms.NodeID) {
 	m.begin()
 	old := m.next.voters
 	m.next.voters, m.next.learners = sorted(voters), sorted(learners)
+	m.next.gathering = m.next.gathering && len(m.next.voters) < Gathered
 	if m.next.founding != nil {
 		for _, id := range m.next.voters {
 			if !contains(old, id) {
@@ -347,7 +348,7 @@ func (n *Node) Proto() *command.Node {
 // putMembers writes the log's configuration into a snapshot's header, and
 // writeNodes the records behind it.
 func (v *View) putMembers(h *command.Header) {
-	h.Voters, h.Learners = rawIDs(v.voters), rawIDs(v.learners)
+	h.Voters, h.Learners, h.Gathering = rawIDs(v.voters), rawIDs(v.learners), v.gathering
 }
 
 func (v *View) writeNodes(out *recordWriter) {
@@ -384,9 +385,10 @@ func (m *Machine) loadMembers(h *command.Header) error {
 	var ok, okay bool
 	m.next.voters, ok = idsFrom(h.GetVoters())
 	m.next.learners, okay = idsFrom(h.GetLearners())
-	if !ok || !okay {
+	if !ok || !okay || h.GetGathering() && len(m.next.voters) >= Gathered {
 		return malformed("snapshot: members")
 	}
+	m.next.gathering = h.GetGathering()
 	return nil
 }
 

@@ -35,7 +35,8 @@ func (v *View) CheckRemoval(node kms.NodeID, order []byte, at time.Time) error {
 
 // CheckDrain asks whether an order has a node leave by itself, at some time. The
 // node obeys it, and no command carries it: the id never comes back, so it is good
-// once. The errors are those of CheckRemoval.
+// once; where it was refused, SpendOrder sees to that. The errors are those of
+// CheckRemoval.
 func (v *View) CheckDrain(node kms.NodeID, order []byte, at time.Time) error {
 	return v.checkLeave(govern.DeedDrain, node, order, at)
 }
@@ -49,6 +50,22 @@ func (v *View) checkLeave(deed govern.Deed, node kms.NodeID, order []byte, at ti
 		return kms.Errorf(kms.Conflict, "the order is about node %s", o.Node).WithField("node")
 	}
 	return nil
+}
+
+// spendOrder remembers an order to drain that was refused.
+func (m *Machine) spendOrder(by *command.Principal, p *command.SpendOrder) Result {
+	var id kms.NodeID
+	if by != nil || !fill(id[:], p.GetNode()) {
+		return refuse(kms.Invalid, "the order that is spent is malformed")
+	}
+	if err := m.spokenBy(p.GetBy()); err != nil {
+		return refuseAs(err)
+	}
+	if err := m.next.CheckDrain(id, p.GetOrder(), m.next.Time()); err != nil {
+		return refuseAs(err)
+	}
+	m.spend(p.GetOrder(), govern.DeedDrain)
+	return Result{}
 }
 
 // ProvedUntil is when what a node has on record is too old under the policy in

@@ -70,7 +70,11 @@ func removeNode(by, n byte, why kms.Departure, order []byte) *command.Command {
 
 // removal is an operator's order that a node leaves.
 func (m *machine) removal(n byte, nonce byte) []byte {
-	doc := &govern.Order{Version: govern.OrderVersion, Domain: m.rulers.Founding.Domain, Deed: govern.DeedRemove, Node: node(n),
+	return m.orderAbout(govern.DeedRemove, n, nonce)
+}
+
+func (m *machine) orderAbout(deed govern.Deed, n byte, nonce byte) []byte {
+	doc := &govern.Order{Version: govern.OrderVersion, Domain: m.rulers.Founding.Domain, Deed: deed, Node: node(n),
 		Expires: time.Unix(0, m.time).Add(time.Hour).UTC().Truncate(time.Second), Nonce: govern.Nonce{0xee, nonce}}
 	return m.rulers.Sign(govern.OrderType, doc.Canonical(), m.rulers.Operator)
 }

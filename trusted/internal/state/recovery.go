@@ -88,6 +88,7 @@ func (m *Machine) recoverDomain(c *command.Command, was govern.Head) Result {
 	n.Joined, n.Proved, n.Revision = m.next.time, m.next.time, m.revise()
 	m.setNode(n)
 	m.next.voters, m.next.learners = []kms.NodeID{n.ID}, nil
+	m.next.gathering = forgets(n.Claims)
 	if m.replay.Len() == 0 { // from a backup: nobody remembers which requests came before
 		m.replay = replay.NewTable(replayLimit, max(m.replay.Floor(), m.next.Time().Unix()))
 	}

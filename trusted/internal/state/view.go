@@ -23,6 +23,7 @@ type View struct {
 	rule     *Rule
 	// simulated: evidence that proves nothing was admitted, now or ever.
 	simulated bool
+	gathering bool // see Gathering
 
 	quotePolicies      btree.Map[string, *quotePolicy] // by id
 	quotePoliciesByApp btree.Map[string, struct{}]     // by app and id
@@ -50,7 +51,7 @@ type View struct {
 	authority    *Authority               // as it is wrapped now
 	compromises  []Compromise             // by generation; a change makes a new slice
 	authorityDue bool                     // it is to be replaced, whatever it was wrapped under
-	orders       btree.Map[string, int64] // that were obeyed: expiry by nonce
+	orders       btree.Map[string, int64] // that were obeyed, or refused for good: expiry by nonce
 
 	usage       btree.Map[string, Usage] // by app; follows from keys and secrets
 	secretCount int
