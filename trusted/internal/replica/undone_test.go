@@ -40,6 +40,22 @@ func (c *cluster) undoneIs(m *member) {
 	}
 }
 
+// compacted writes, and has a follower end its log by a snapshot.
+func (c *cluster) compacted() (leader, follower *member, at raft.SnapshotMeta) {
+	c.t.Helper()
+	leader = c.leader()
+	follower = c.others(leader)[0]
+	c.agree(leader.mustWrite())
+	if err := follower.Compact(); err != nil {
+		c.t.Fatal(err)
+	}
+	all, err := follower.log.Snapshots().List()
+	if err != nil || len(all) != 1 {
+		c.t.Fatalf("%d snapshots, %v", len(all), err)
+	}
+	return leader, follower, *all[0]
+}
+
 // Where the log has been ended by a snapshot, what an older state has in its place
 // is not overlooked either, and nothing is put behind it.
 func TestUndoneBehindSnapshot(t *testing.T) {
@@ -68,17 +84,8 @@ func TestUndoneBehindSnapshot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 3)
-			leader := c.leader()
-			node := c.others(leader)[0]
-			c.agree(leader.mustWrite())
-			if err := node.Compact(); err != nil {
-				t.Fatal(err)
-			}
-			all, err := node.log.Snapshots().List()
-			if err != nil || len(all) != 1 {
-				t.Fatalf("%d snapshots, %v", len(all), err)
-			}
-			send(leader, node.id, *all[0])
+			leader, node, at := c.compacted()
+			send(leader, node.id, at)
 			c.undoneIs(node)
 		})
 	}
@@ -88,17 +95,8 @@ func TestUndoneBehindSnapshot(t *testing.T) {
 func TestOldEntriesBehindSnapshot(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3)
-	leader := c.leader()
-	node := c.others(leader)[0]
-	c.agree(leader.mustWrite())
-	if err := node.Compact(); err != nil {
-		t.Fatal(err)
-	}
-	all, err := node.log.Snapshots().List()
-	if err != nil || len(all) != 1 {
-		t.Fatalf("%d snapshots, %v", len(all), err)
-	}
-	old := &raft.Log{Index: all[0].Index, Term: all[0].Term - 1, Type: raft.LogNoop}
+	leader, node, at := c.compacted()
+	old := &raft.Log{Index: at.Index, Term: at.Term - 1, Type: raft.LogNoop}
 	if ok, err := leader.SendEntries(node.id, node.Progress().Term-1, raft.Log{Index: old.Index - 1, Term: old.Term}, 0, old); ok || err != nil || node.Failure() != nil {
 		t.Errorf("taken %t, %v; the node: %v", ok, err, node.Failure())
 	}
