@@ -113,7 +113,7 @@ func TestLifeByFile(t *testing.T) {
 	file(map[string]any{"command": "found", "out": r.path("founder")})
 	r.must(exitOK, `"msg":"prepared"`, r.node(true), line...)
 	file(map[string]any{"listen": freePort})
-	r.must(exitFailed, "holdfastd found", r.node(true), line...)
+	r.must(exitFailed, "found --bootstrap FILE", r.node(true), line...)
 	r.sign()
 	file(map[string]any{"command": "found", "bootstrap": r.path("bootstrap"), "policy": r.path("policy"), "name": []string{"kms.example", "127.0.0.1"}})
 	r.must(exitOK, `"msg":"founded"`, r.node(true), line...)
