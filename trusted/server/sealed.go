@@ -129,7 +129,7 @@ func (s *sealer) writeIdentity(id *identity) error { return s.writeIdentityTo(id
 
 // orNotFounded says where a node without an identity was prepared and no more.
 func (s *sealer) orNotFounded(err error) error {
-	if s.has(identityFile) || !s.has(founderFile) {
+	if s.has(identityFile) || !s.has(founderFile) || mustBeEmpty(s.disk) != nil { // not so where founding was cut short
 		return err
 	}
 	return kms.Errorf(kms.Misused, "this node was prepared, and its domain is not founded yet").WithFile(founderFile).
