@@ -66,14 +66,13 @@ func (c *ticketIssueCmd) ticket(now time.Time) (*govern.Ticket, error) {
 
 // readPrivateKey reads a key that only its owner may read.
 func readPrivateKey(path, passphrasePath string) (*govern.PrivateKey, error) {
-	if isPublic(path) {
-		return nil, problemf("name the private key: the file that --out named when it was made, without "+publicSuffix, "%s is the public half of a key", path)
-	}
 	file, err := readPrivate(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, because(err, "`holdfast signer new` makes a key", "reading the private key")
-	}
-	if err != nil {
+	case err != nil && isPublic(path), err == nil && parsesPublic(file):
+		return nil, problemf("name the private key: the file that --out named when it was made, without "+publicSuffix, "%s is the public half of a key", path)
+	case err != nil:
 		return nil, err
 	}
 	defer clear(file)
@@ -91,13 +90,15 @@ func readPrivateKey(path, passphrasePath string) (*govern.PrivateKey, error) {
 	return key, nil
 }
 
-// isPublic reports whether a file holds a public key, as people take one for the other.
+// isPublic reports whether a file that others may read holds a public key, as people
+// take one for the other.
 func isPublic(path string) bool {
 	b, err := readBounded(path, maxCredentials)
-	if err != nil {
-		return false
-	}
-	_, err = parsePublic(b)
+	return err == nil && parsesPublic(b)
+}
+
+func parsesPublic(b []byte) bool {
+	_, err := parsePublic(b)
 	return err == nil
 }
 
