@@ -67,7 +67,7 @@ func (c *devPrepareCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.writeFile(c.Out, founderText(shown, charter), c.Force); err != nil || c.Out == "-" {
+	if err := s.writeFile(c.Out, shown.Text(charter), c.Force); err != nil || c.Out == "-" {
 		return err
 	}
 	return s.show(map[string]any{"node_id": shown.Node, "founder": c.Out, "claims": shown.Claims}, func(w io.Writer) {

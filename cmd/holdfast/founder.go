@@ -9,13 +9,7 @@ import (
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
 	"github.com/holdfast-kms/holdfast/kms"
-	"github.com/holdfast-kms/holdfast/trusted/server"
 )
-
-func founderText(f *server.Founder, charter *govern.Charter) []byte {
-	shown := govern.Founder{Version: govern.FounderVersion, Node: f.Node, Key: f.Key, CharterDigest: charter.Digest(), Evidence: f.Evidence}
-	return shown.Text()
-}
 
 // readFounder reads a founder's file, unverified.
 func (s *session) readFounder(path string) (*govern.Founder, error) {

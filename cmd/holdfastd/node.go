@@ -50,8 +50,7 @@ func (n *node) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		shown := govern.Founder{Version: govern.FounderVersion, Node: f.Node, Key: f.Key, CharterDigest: charter.Digest(), Evidence: f.Evidence}
-		if err := os.WriteFile(n.set.out, shown.Text(), 0o644); err != nil {
+		if err := os.WriteFile(n.set.out, f.Text(charter), 0o644); err != nil {
 			return fmt.Errorf("writing the founder's evidence: %w", err)
 		}
 		n.log.Info("prepared", "node", f.Node.String(), "tee", f.Claims.TEE, "evidence", n.set.out)

@@ -164,7 +164,7 @@ func (f File) Check() []Fault {
 	for _, r := range rules {
 		line, there := at(r.name)
 		_, other := at(r.other)
-		if there && other != r.needs && r.but != f.Command() && (r.only == "" || r.only == f.Command()) && (r.unless == "" || f.Value(r.unless) != "true") {
+		if there && other != r.needs && (r.of == nil || slices.Contains(r.of, f.Command())) && (r.unless == "" || f.Value(r.unless) != "true") {
 			all = append(all, Fault{Line: line, What: r.what, Hint: r.hint})
 		}
 	}
@@ -176,8 +176,8 @@ type rule struct {
 	name, other string
 	needs       bool // the other one has to be there; else it must not
 	what, hint  string
-	but, only   string // the command that it does not count for; the only one that it does
-	unless      string // a choice with which it does not count
+	of          []string // the commands that it counts for; nil: all
+	unless      string   // a choice with which it does not count
 }
 
 const needPeers = `add "peer-listen": ":9001", or leave it out on a domain of one node`
@@ -186,7 +186,7 @@ const alone = `add "stay": "true", or leave it out`
 
 var rules = []rule{
 	{name: "peer-address", other: "peer-listen", needs: true, what: "peer-address without peer-listen: no other node reaches this one", hint: needPeers},
-	{name: "name", other: "peer-listen", needs: true, what: "name without peer-listen: no other node reaches this one", hint: needPeers, but: "found"},
+	{name: "name", other: "peer-listen", needs: true, what: "name without peer-listen: no other node reaches this one", hint: needPeers, of: serving},
 	{name: "join", other: "peer-listen", needs: true, what: "join without peer-listen: no other node reaches this one", hint: needPeers},
 	{name: "approval", other: "peer-listen", needs: true, what: "approval without peer-listen: no other node reaches this one", hint: needPeers},
 	{name: "approval", other: "join", needs: true, what: "approval without join: it is for a node that joins", hint: `add "join": ["kms-0.example:9001"]`},
@@ -196,9 +196,9 @@ var rules = []rule{
 	{name: "policy", other: "bootstrap", needs: true, what: "policy without bootstrap: they belong together", hint: `add "bootstrap": "/etc/holdfast/bootstrap.signed.json"`},
 	{name: "out", other: "bootstrap", unless: "stay", what: "out and bootstrap: the first is for the first step of founding, the other for the second", hint: `leave one of them out, or add "stay": "true"`},
 	{name: "node-name", other: "peer-listen", needs: true, what: "node-name without peer-listen: no other node reaches this one", hint: needPeers},
-	{name: "listen", other: "stay", needs: true, only: "found", what: "listen without stay: found does not serve", hint: alone},
-	{name: "peer-listen", other: "stay", needs: true, only: "found", what: "peer-listen without stay: found does not serve", hint: alone},
-	{name: "out", other: "stay", needs: true, only: "recover", what: "out without stay: a survey writes it", hint: alone},
+	{name: "listen", other: "stay", needs: true, of: making, what: "listen without stay: found does not serve", hint: alone},
+	{name: "peer-listen", other: "stay", needs: true, of: making, what: "peer-listen without stay: found does not serve", hint: alone},
+	{name: "out", other: "stay", needs: true, of: []string{"recover"}, what: "out without stay: a survey writes it", hint: alone},
 	{name: "stay", other: "out", needs: true, what: "stay without out: it writes what people look at", hint: `add "out": "/var/lib/holdfast/founder.json"`},
 	{name: "share", other: "backup", needs: true, what: "share without backup: shares open a backup", hint: `add "backup": "/etc/holdfast/domain.backup"`},
 }

@@ -52,7 +52,7 @@ var rules = Rules{
 			Reason: "it is a server that protects nothing"},
 		{Package: "./internal/mount", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
 			Reason: "it knows the facades and the node: what runs a node puts one in front of the other"},
-		{Package: "./internal/revival", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
+		{Package: "./internal/revival", By: []string{"./cmd/holdfast", "./cmd/holdfastd", "./internal/staying"}, AnyTest: true,
 			Reason: "it opens files for a node that is about to start: nobody but what runs one does"},
 		{Package: "./internal/staying", By: []string{"./cmd/holdfast", "./cmd/holdfastd"}, AnyTest: true,
 			Reason: "it opens files for a node that is about to start, too"},

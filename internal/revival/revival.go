@@ -84,25 +84,40 @@ func (f Files) Revive(ctx context.Context, cfg server.Config) (n *server.Node, e
 
 // open opens the backup for as long as do takes.
 func (f Files) open(do func(*os.File) error) error {
-	b, err := os.Open(f.Backup)
+	b, err := OpenBackup(f.Backup)
 	if err != nil {
-		return kms.Errorf(kms.Unavailable, "%w", err).WithHint("name the backup with --backup")
+		return err
 	}
 	return errors.Join(do(b), b.Close())
 }
 
-// read reads a file that somebody else made any size he likes.
-func read(path string, most int64, hint string) ([]byte, error) {
-	f, err := os.Open(path)
+// OpenBackup opens the backup that a person names. The error is Unavailable.
+func OpenBackup(path string) (*os.File, error) {
+	b, err := os.Open(path)
 	if err != nil {
-		return nil, kms.Errorf(kms.Invalid, "%w", err).WithHint(hint)
+		return nil, kms.Errorf(kms.Unavailable, "%w", err).WithHint("name the backup with --backup")
 	}
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err = errors.Join(err, f.Close()); err == nil && int64(len(b)) > most {
-		err = kms.Errorf(kms.TooLarge, "more than %d bytes", most).WithFile(path)
-	}
+	return b, nil
+}
+
+func read(path string, most int64, hint string) ([]byte, error) {
+	b, err := Read(path, most, hint)
 	if err != nil {
 		return nil, kms.Errorf(kms.Invalid, "%w", err).WithHint(hint)
 	}
 	return b, nil
+}
+
+// Read reads a file that somebody else made any size he likes. The error is TooLarge,
+// with the hint, or that of reading.
+func Read(path string, most int64, hint string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err = errors.Join(err, f.Close()); err == nil && int64(len(b)) > most {
+		err = kms.Errorf(kms.TooLarge, "more than %d bytes", most).WithFile(path).WithHint(hint)
+	}
+	return b, err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-kms/holdfast/backup"
 	"github.com/holdfast-kms/holdfast/govern"
+	"github.com/holdfast-kms/holdfast/internal/revival"
 	"github.com/holdfast-kms/holdfast/kms"
 	"github.com/holdfast-kms/holdfast/trusted/server"
 )
@@ -102,15 +103,7 @@ func (f File) read() ([]byte, error) {
 	if !info.Mode().IsRegular() { // opening a pipe would wait for who writes it
 		return nil, kms.Errorf(kms.Invalid, "%s is no plain file", f.Path).WithHint(hint)
 	}
-	file, err := os.Open(f.Path)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(file, f.Most+1))
-	if err = errors.Join(err, file.Close()); err == nil && int64(len(b)) > f.Most {
-		err = kms.Errorf(kms.TooLarge, "more than %d bytes", f.Most).WithFile(f.Path).WithHint(hint)
-	}
-	return b, err
+	return revival.Read(f.Path, f.Most, hint)
 }
 
 func (w *Wait) tell(missing []string, refused error) {
@@ -134,6 +127,13 @@ func Put(path string, b []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
+func put(path string, b []byte, what string) error {
+	if err := Put(path, b); err != nil {
+		return kms.Errorf(kms.Unavailable, "writing %s: %w", what, err).WithHint("name a file that can be written with --out")
+	}
+	return nil
+}
+
 // A Founding names the files of a founding in one process.
 type Founding struct {
 	Out               string // what owner and signers look at
@@ -152,9 +152,8 @@ func (f Founding) Found(ctx context.Context, cfg server.Config) (*server.Node, e
 	wait := Wait{Files: []File{{f.Bootstrap, govern.MaxEnvelope}, {f.Policy, govern.MaxEnvelope}}, Tell: f.Tell}
 	return server.FoundStaying(ctx, cfg, server.Ceremony[server.Founder, server.SignedFounding]{
 		Show: func(s *server.Founder) error {
-			shown := govern.Founder{Version: govern.FounderVersion, Node: s.Node, Key: s.Key, CharterDigest: charter.Digest(), Evidence: s.Evidence}
-			if err := Put(f.Out, shown.Text()); err != nil {
-				return kms.Errorf(kms.Unavailable, "writing the founder's evidence: %w", err).WithHint("name a file that can be written with --out")
+			if err := put(f.Out, s.Text(charter), "the founder's evidence"); err != nil {
+				return err
 			}
 			if f.Shown != nil {
 				f.Shown(s)
@@ -187,21 +186,15 @@ func (r Restoration) Restore(ctx context.Context, cfg server.Config) (*server.No
 	for _, path := range r.Shares {
 		wait.Files = append(wait.Files, File{path, backup.MaxRequest})
 	}
-	open := func() (io.ReadCloser, error) {
-		f, err := os.Open(r.Backup)
-		if err != nil {
-			return nil, kms.Errorf(kms.Unavailable, "%w", err).WithHint("name the backup with --backup")
-		}
-		return f, nil
-	}
+	open := func() (io.ReadCloser, error) { return revival.OpenBackup(r.Backup) }
 	return server.RestoreStaying(ctx, cfg, open, server.Ceremony[server.Claimant, server.SignedRestoration]{
 		Show: func(c *server.Claimant) error {
 			text, err := c.Request.Encode()
 			if err != nil {
 				return err
 			}
-			if err := Put(r.Out, append(text, '\n')); err != nil {
-				return kms.Errorf(kms.Unavailable, "writing what this node shows: %w", err).WithHint("name a file that can be written with --out")
+			if err := put(r.Out, append(text, '\n'), "what this node shows"); err != nil {
+				return err
 			}
 			if r.Shown != nil {
 				r.Shown(c)

@@ -35,7 +35,7 @@ func ForgeBackup(genuine []byte, term, index uint64, prove func(forged, genuine 
 	if err != nil {
 		return nil, err
 	}
-	f := &founding{charter: charter}
+	f := &founding{node: &Node{charter: charter}}
 	if f.docs, err = govern.Found(charter, h.Bootstrap, h.Policy1); err != nil {
 		return nil, err
 	}

@@ -44,13 +44,17 @@ func Prepare(ctx context.Context, cfg Config) (*Founder, error) {
 // founding is what a domain starts from.
 type founding struct {
 	node     *Node
-	cfg      Config
 	sealer   *sealer
-	charter  *govern.Charter
 	who      *identity
 	evidence attest.Evidence
 	claims   attest.Claims
 	docs     *govern.Founding
+}
+
+// Text is the file by which a founder is shown to owner and signers.
+func (f *Founder) Text(charter *govern.Charter) []byte {
+	shown := govern.Founder{Version: govern.FounderVersion, Node: f.Node, Key: f.Key, CharterDigest: charter.Digest(), Evidence: f.Evidence}
+	return shown.Text()
 }
 
 func (f *founding) shown() *Founder {
@@ -63,7 +67,7 @@ func prepare(ctx context.Context, cfg Config, stays bool) (*founding, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &founding{node: n, cfg: n.cfg, sealer: s, charter: n.charter}
+	f := &founding{node: n, sealer: s}
 	if err := f.mayFound(stays); err != nil {
 		return nil, err
 	}
@@ -80,17 +84,17 @@ func (f *founding) identify() (err error) {
 			return err
 		}
 	}
-	if err := mustBeEmpty(f.cfg.Disk); err != nil {
+	if err := mustBeEmpty(f.node.cfg.Disk); err != nil {
 		return err
 	}
-	f.who, err = f.sealer.founder(f.charter)
+	f.who, err = f.sealer.founder(f.node.charter)
 	return err
 }
 
 // prove has the TEE say that the founder's key is this program's.
 func (f *founding) prove(ctx context.Context) (err error) {
-	f.evidence, f.claims, err = f.cfg.proveSelf(ctx, attest.ForBootstrap,
-		attest.Binding{Keys: [][]byte{f.who.public}, Domain: f.charter.Digest()})
+	f.evidence, f.claims, err = f.node.cfg.proveSelf(ctx, attest.ForBootstrap,
+		attest.Binding{Keys: [][]byte{f.who.public}, Domain: f.node.charter.Digest()})
 	return err
 }
 
@@ -114,7 +118,7 @@ func Found(ctx context.Context, cfg Config, bootstrap, policy []byte) error {
 // accept takes the documents that this node is to found the domain by. They are
 // verified as they are here, whatever becomes of the files that they came from.
 func (f *founding) accept(bootstrap, policy []byte) error {
-	docs, err := govern.Found(f.charter, bootstrap, policy)
+	docs, err := govern.Found(f.node.charter, bootstrap, policy)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (f *founding) accept(bootstrap, policy []byte) error {
 		return kms.Errorf(kms.Denied, "the bootstrap names another node as the founder").WithField("founder").
 			WithHint("have owner and signers sign the founder that this node prepared")
 	}
-	if err := docs.Policy.NodePolicy().Admit(f.claims, f.cfg.Clock.Now()); err != nil {
+	if err := docs.Policy.NodePolicy().Admit(f.claims, f.node.cfg.Clock.Now()); err != nil {
 		return kms.Errorf(kms.Denied, "policy 1 does not admit this node: %w", err).WithHint(attest.ReasonOf(err).Hint())
 	}
 	f.docs = docs
@@ -131,14 +135,14 @@ func (f *founding) accept(bootstrap, policy []byte) error {
 
 // found makes the domain, on the disk, by the documents that were accepted.
 func (f *founding) found(ctx context.Context, bootstrap, policy []byte) error {
-	cfg := f.cfg
+	cfg := f.node.cfg
 	f.who.domain = f.docs.Domain
 	master := secret.Random(root.SecretSize)
 	cmd, err := f.command(cfg, master, bootstrap, policy)
 	if err != nil {
 		return err
 	}
-	known, err := verifyRules(f.charter, &wire.Rules{Bootstrap: bootstrap, Policy_1: policy, Policy: policy, Nodes: []*wire.Address{{Node: f.who.node[:]}}})
+	known, err := verifyRules(f.node.charter, &wire.Rules{Bootstrap: bootstrap, Policy_1: policy, Policy: policy, Nodes: []*wire.Address{{Node: f.who.node[:]}}})
 	if err != nil {
 		return err
 	}
@@ -180,7 +184,7 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 	if len(names) == 0 {
 		names = loopbackNames
 	}
-	ca, err := newAuthority(r, f.charter.Name, names, cfg.Clock.Now())
+	ca, err := newAuthority(r, f.node.charter.Name, names, cfg.Clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +200,7 @@ func (f *founding) command(cfg Config, master secret.Bytes, bootstrap, policy []
 	if cfg.Peers != nil {
 		founder.Socket, founder.Api, founder.Name = cfg.Peers.Socket, cfg.Peers.API, cfg.Peers.Name
 	}
-	return &command.Found{Founder: founder, Recovery: shares, Domain: f.who.domain[:], Charter: f.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
+	return &command.Found{Founder: founder, Recovery: shares, Domain: f.who.domain[:], Charter: f.node.charter.Canonical(), Bootstrap: bootstrap, Policy: policy,
 		FeatureLevel: state.FeatureLevel, Checksum: checksum, SigningKey: signing, Simulated: f.claims.Simulated,
 		Evidence:  &command.Evidence{Tee: string(f.evidence.TEE), Quote: f.evidence.Quote, Collateral: f.evidence.Collateral},
 		Authority: &command.Authority{Certificate: ca.Certificate, Generation: ca.Generation, WrappedKey: ca.WrappedKey}}, nil
@@ -235,19 +239,15 @@ const founderFile = "founder"
 // another charter is not used.
 func (s *sealer) founder(charter *govern.Charter) (*identity, error) {
 	domain := kms.DomainID(charter.Digest()) // until there is one
-	if s.ephemeral {                         // nothing is kept that the next start could not open
-		who, err := newIdentity()
-		if err == nil {
-			who.domain = domain
-		}
-		return who, err
-	}
-	if _, err := s.disk.ReadFile(stateDir, founderFile, 1); errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.disk.ReadFile(stateDir, founderFile, 1); s.ephemeral || errors.Is(err, fs.ErrNotExist) {
 		who, err := newIdentity()
 		if err != nil {
 			return nil, err
 		}
 		who.domain = domain
+		if s.ephemeral { // nothing is kept that the next start could not open
+			return who, nil
+		}
 		return who, s.writeIdentityTo(founderFile, who)
 	}
 	who, err := s.readIdentityFrom(founderFile)

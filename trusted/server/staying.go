@@ -185,14 +185,14 @@ func noPeers() error {
 
 // mayFound refuses a founding after which nobody could go on.
 func (f *founding) mayFound(stays bool) error {
-	mode := f.charter.RestartMode
+	mode := f.node.charter.RestartMode
 	switch {
 	case f.sealer.ephemeral && !stays:
 		return cannotKeep("a domain cannot be founded in two steps").WithHint(foundStaying)
 	case f.sealer.ephemeral && mode != govern.Rejoin:
 		return kms.Errorf(kms.Invalid, "the charter's restart mode is %q, in which a node resumes from its files, and this one has no sealing key", mode).
 			WithField("restart_mode").WithHint(`write a charter with restart mode "rejoin": nothing is founded yet`)
-	case f.sealer.ephemeral && f.cfg.Peers == nil:
+	case f.sealer.ephemeral && f.node.cfg.Peers == nil:
 		return noPeers()
 	case !f.sealer.ephemeral && mode != govern.Sealed:
 		return kms.Errorf(kms.Invalid, "a domain of one node cannot restart in mode %q: nobody could bring it up to date", mode).

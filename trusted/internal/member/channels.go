@@ -92,8 +92,8 @@ func (c *Config) validate() error {
 	if c.Key == nil || c.Boot == nil || c.Dial == nil || c.Members == nil || c.Prove == nil || c.Judge == nil || c.Admits == nil || c.Now == nil || c.Logger == nil {
 		return kms.Errorf(kms.Invalid, "member.Config lacks a field")
 	}
-	if !validSocket(c.Socket) {
-		return kms.Errorf(kms.Invalid, "the address for other nodes has more than %d bytes, or some that cannot be printed", maxSocket)
+	if !kms.Printable(c.Socket, kms.MaxSocket) {
+		return kms.Errorf(kms.Invalid, "the address for other nodes has more than %d bytes, or some that cannot be printed", kms.MaxSocket)
 	}
 	public, err := x509.MarshalPKIXPublicKey(&c.Key.PublicKey)
 	if err != nil || sha256.Sum256(public) != c.Node {

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/kms"
@@ -33,12 +31,11 @@ const (
 	maxQuote      = 64 << 10
 	maxCollateral = 256 << 10
 	maxReason     = 512
-	maxSocket     = 256 // as in the state
 
 	frameHead  = 1 + 4
 	nonceSize  = 32
 	minHello   = 1 + nonceSize
-	maxHello   = minHello + maxSocket
+	maxHello   = minHello + kms.MaxSocket
 	maxFrame   = 1 + maxTEE + 4 + maxQuote + maxCollateral
 	maxTEE     = 8
 	deniedCode = 1
@@ -113,15 +110,10 @@ func parseHello(b []byte) (hello, error) {
 		return hello{}, errFrame
 	}
 	h := hello{stand: stand(b[0]), nonce: [nonceSize]byte(b[1:]), socket: string(b[minHello:])}
-	if h.stand < admitted || h.stand > waiting || (h.stand == asking) == (h.nonce == [nonceSize]byte{}) || !validSocket(h.socket) {
+	if h.stand < admitted || h.stand > waiting || (h.stand == asking) == (h.nonce == [nonceSize]byte{}) || !kms.Printable(h.socket, kms.MaxSocket) {
 		return hello{}, errFrame
 	}
 	return h, nil
-}
-
-// validSocket is whether a socket can be in the state. It comes into logs.
-func validSocket(s string) bool {
-	return len(s) <= maxSocket && utf8.ValidString(s) && !strings.ContainsFunc(s, unprintable)
 }
 
 // evidenceBody prints evidence. The error is TooLarge for what no other node would read.
@@ -177,7 +169,7 @@ func refusalBody(err error) []byte {
 // refusalOf is the error that a node refused this one with. Its text is the
 // other's and goes into logs, so it is one line of what can be printed.
 func refusalOf(b []byte) error {
-	if len(b) < 1 || b[0] != deniedCode && b[0] != laterCode || !utf8.Valid(b[1:]) || slices.ContainsFunc([]rune(string(b[1:])), unprintable) {
+	if len(b) < 1 || b[0] != deniedCode && b[0] != laterCode || !kms.Printable(string(b[1:]), maxReason) {
 		return errFrame
 	}
 	kind := kms.Denied
@@ -186,5 +178,3 @@ func refusalOf(b []byte) error {
 	}
 	return refusedError{kms.Errorf(kind, "the other node refuses this one: %s", b[1:])}
 }
-
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -6,10 +6,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/raft"
-
-	"github.com/holdfast-kms/holdfast/kms"
 )
 
 // What a test that runs raft alone needs, to run it with the settings that a
@@ -46,7 +42,7 @@ func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (
 	l := &lane{limit: time.Minute, spawn: func(f func()) bool { go f(); return true }, ctx: ctx, logger: slog.New(slog.DiscardHandler), failing: new(atomic.Bool), enough: make(chan struct{}, 1),
 		attempt: func(context.Context) (at point, err error) { at.index, err = attempt(); return at, err }}
 	return func() func() (uint64, error) {
-		rd, idle := l.join()
+		rd, idle := l.enter()
 		if idle {
 			go func() {
 				defer func() { _ = recover() }() // as who serves requests does
@@ -58,10 +54,4 @@ func NewLane(ctx context.Context, attempt func() (uint64, error)) (join func() (
 			return rd.at.index, rd.err
 		}
 	}
-}
-
-// SendSnapshot sends a node an empty snapshot in this node's term, as raft would.
-func (r *Replica) SendSnapshot(to kms.NodeID) error {
-	req := &raft.InstallSnapshotRequest{Term: r.raft.CurrentTerm()}
-	return r.transport.InstallSnapshot(serverID(to), address(to), req, &raft.InstallSnapshotResponse{}, bytes.NewReader(nil))
 }

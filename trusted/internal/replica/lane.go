@@ -47,10 +47,23 @@ func newLane(owner *Replica, limit time.Duration, attempt func(context.Context) 
 	return &lane{attempt: attempt, limit: limit, spawn: owner.spawn, ctx: owner.own, logger: owner.cfg.Logger, failing: &owner.unconfirmed, enough: make(chan struct{}, 1)}
 }
 
-// join returns the next round. Where idle is true nothing is under way, and the
-// caller calls serve: he who is alone makes his round himself, since to wake
-// another goroutine costs about what a message does.
-func (l *lane) join() (rd *round, idle bool) {
+// join returns the next round. Where none is under way it makes that round before it
+// returns, however long that takes, if own is set: he who is alone makes his round
+// himself, since to wake another goroutine costs about what a message does.
+func (l *lane) join(own bool) *round {
+	rd, idle := l.enter()
+	switch {
+	case idle && own:
+		l.serve()
+	case idle:
+		l.handOn()
+	}
+	return rd
+}
+
+// enter joins the next round. Where idle is true it is up to the caller that it is
+// made.
+func (l *lane) enter() (rd *round, idle bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.next == nil {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -127,12 +128,7 @@ func (c *channels) awaitBack(id raft.ServerID, term uint64) (waited bool, err er
 
 // serves is whether a node is a server of the newest configuration.
 func (c *channels) serves(id raft.ServerID) bool {
-	for _, s := range c.raft().GetConfiguration().Configuration().Servers {
-		if s.ID == id {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.raft().GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 }
 
 func (c *channels) leads(term uint64) bool {

@@ -103,7 +103,7 @@ func TestSnapshotForAway(t *testing.T) {
 	t.Parallel()
 	c, leader, gone, _ := away(t)
 	sent := make(chan error, 1)
-	go func() { sent <- leader.SendSnapshot(gone.id) }()
+	go func() { sent <- leader.SendSnapshotOf(gone.id, 0, 0) }()
 	c.longer(leader, gone, 2)
 	select {
 	case err := <-sent:

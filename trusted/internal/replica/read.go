@@ -69,8 +69,7 @@ func (r *Replica) unasked() (point, bool) {
 	return at, r.leads() == lead && r.alone.Load()
 }
 
-// attempt joins the next round. Where none is under way it makes it itself, however
-// long that takes, if own is set.
+// attempt joins the next round, see lane.join.
 func (r *Replica) attempt(ctx context.Context, own bool) (point, error) {
 	if err := r.Failure(); err != nil {
 		return point{}, err
@@ -79,13 +78,7 @@ func (r *Replica) attempt(ctx context.Context, own bool) (point, error) {
 	if r.leads() != nil {
 		l = r.confirms
 	}
-	rd, idle := l.join()
-	switch {
-	case idle && own:
-		l.serve()
-	case idle:
-		l.handOn()
-	}
+	rd := l.join(own)
 	select {
 	case <-rd.done:
 		return rd.at, rd.err

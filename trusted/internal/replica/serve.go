@@ -99,10 +99,7 @@ func (s *session) find(f frame) frame {
 	}
 	at, ok := r.vouched(s.peer, parseTerm(f.body))
 	if !ok {
-		rd, idle := r.confirms.join()
-		if idle {
-			r.confirms.serve()
-		}
+		rd := r.confirms.join(true)
 		select {
 		case <-rd.done:
 		case <-s.wire.gone:

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/holdfast-kms/holdfast/attest"
 	"github.com/holdfast-kms/holdfast/govern"
@@ -32,9 +30,8 @@ const (
 	// for thirty years. Their ids are all remembered.
 	MaxRemoved = 1 << 18
 
-	maxBoot   = 2048 // bytes of a start's public key
-	maxSocket = 256  // bytes of an address
-	maxName   = 64
+	maxBoot = 2048 // bytes of a start's public key
+	maxName = 64
 )
 
 // A Node is a node of the domain, or one that waits to be. Immutable, as all
@@ -314,7 +311,7 @@ func nodeFrom(p *command.Node) (*Node, error) {
 		Generations: p.GetGenerations(), Wanted: kms.NodeRole(p.GetWanted()), Joined: p.GetJoined(), Proved: p.GetProved(),
 		Proven: p.GetProven(), Revision: p.GetRevision(), claims: exact(p.GetClaims())}
 	if !fill(n.ID[:], p.GetId()) || n.ID == (kms.NodeID{}) || len(n.Boot) > maxBoot || p.GetWanted() > uint32(kms.RoleVoter) ||
-		!validText(n.Socket, maxSocket) || !validText(n.API, maxSocket) || !validText(n.Name, maxName) {
+		!kms.Printable(n.Socket, kms.MaxSocket) || !kms.Printable(n.API, kms.MaxSocket) || !kms.Printable(n.Name, maxName) {
 		return nil, malformed("node record")
 	}
 	if r := p.GetReplaces(); len(r) > 0 && !fill(n.Replaces[:], r) {
@@ -328,11 +325,6 @@ func nodeFrom(p *command.Node) (*Node, error) {
 		return nil, malformed("node record")
 	}
 	return n, nil
-}
-
-// validText reports whether s can be shown to people in one line.
-func validText(s string, most int) bool {
-	return len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // Proto is the record as commands and snapshots carry it. It shares the record's bytes.
